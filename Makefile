@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+SAMPLES := $(VENV)/samples
+
+.PHONY: demo test lint bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bigseg needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $(READY)
+
+# Real grey-scale CT: the wheel's TIFF files are read, the package itself is never imported.
+$(SAMPLES): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(SAMPLES) qim3d==1.5.3 || \
+		echo "the sample package cannot be had here: the demo will use a generated volume"
+	mkdir -p $(SAMPLES) && touch $(SAMPLES)
+
+demo: $(SAMPLES)   ## the main job on a real sample, from raw file to report
+	BIGSEG_SAMPLES=$(SAMPLES) $(BIN)/bigseg demo demo-run
+
+test: $(SAMPLES)   ## the whole test suite
+	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest
+
+lint: $(READY)     ## style, types, layers
+	$(BIN)/ruff check bigseg tests
+	$(BIN)/ruff format --check bigseg tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)    ## bigseg against its peers; writes tests/benchmarks/RESULTS.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks.run
+
+clean:             ## what the other targets made
+	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

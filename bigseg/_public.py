@@ -1,0 +1,48 @@
+"""The public names, and where they are loaded from when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+WHERE = {
+    "bigseg.pipeline.pipeline": ("Pipeline",),
+    "bigseg.pipeline.steps": ("Step",),
+    "bigseg.pipeline.running": ("Run",),
+    "bigseg.pipeline.ingest": ("ingest",),
+    "bigseg.storage.lazy": ("open_volume",),
+    "bigseg.errors": ("BigsegError",),
+}
+FUNCTIONS = (
+    "gaussian",
+    "median",
+    "threshold",
+    "histogram",
+    "auto_threshold",
+    "hysteresis",
+    "label",
+    "remove_small",
+    "regions",
+)
+CLASSES = {"".join(part.capitalize() for part in name.split("_")): name for name in FUNCTIONS}
+HOME = {name: module for module, names in WHERE.items() for name in names}
+NAMES = (*HOME, *CLASSES, *FUNCTIONS, "__version__")
+
+
+def load(name: str) -> Any:
+    """What ``bigseg.name`` means.
+
+    Raises
+    ------
+    AttributeError
+        When bigseg has no such name.
+    """
+    if name in HOME:
+        return getattr(import_module(HOME[name]), name)
+    if name in CLASSES:
+        return import_module("bigseg.ops.registry").OPS[CLASSES[name]]
+    if name in FUNCTIONS:
+        return import_module("bigseg.functions").FUNCTIONS[name]
+    if name == "__version__":
+        return import_module("importlib.metadata").version("bigseg")
+    raise AttributeError(f"module 'bigseg' has no attribute {name!r}")

@@ -1,0 +1,411 @@
+"""From the graph to a costed list of stages.
+
+1. Level every node: a field has the highest level of what it is computed from; what a reduction finds is
+   known one level after the blocks it looked at.
+2. Store what must be stored: a field that cannot be computed with a halo and is needed with one, and a dear
+   field that several passes need, where writing and reading it costs less than computing it again.
+3. Everything of one level becomes one pass, so that each block is read and visited once a level; the
+   reductions follow in between; pyramids of what was written come last.
+
+Nothing here reads a voxel or knows an operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+
+from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
+from bigseg.engine.source import Read
+from bigseg.engine.visit import depths, ordered, working_memory
+from bigseg.engine.work import Limits, PassWork, PyramidWork, ReduceWork, Take, Work
+from bigseg.errors import InputError
+from bigseg.grid import Box, Grid, Shape
+from bigseg.storage.create import create_image
+from bigseg.storage.pyramid import halved_axes, levels_of
+from bigseg.storage.scratch import Scratch
+from bigseg.storage.volume import Volume
+
+BASELINE = 250 << 20
+"""Resident bytes of a worker that has imported everything and compiled its kernels, before any block."""
+READ_NS, WRITE_NS = 3.0, 6.0
+"""Nanoseconds a voxel to decode a block from the store, and to encode and write it durably, on one core."""
+WRITE_COPIES = 1.3
+"""Bytes that encoding and writing hold for each byte of the block, beyond the block itself."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the plan: a pass, a reduction or a pyramid level."""
+
+    name: str
+    kind: str
+    what: str
+    """In words: what it computes and stores."""
+    units: int
+    memory: int
+    """Bytes a worker needs, all told."""
+    reads: int
+    """Bytes of voxels decoded, the halo's share included."""
+    decode: float
+    """How often a chunk of the input is decoded, on average."""
+    writes: int
+    """Bytes of voxels written, before compression."""
+    voxels: int
+    """Voxels of the output it covers, for the rate."""
+    start: Callable[[Values], Work] = field(repr=False, compare=False)
+    """Creates the outputs where they do not exist and gives the work for the workers."""
+    order: tuple[tuple[int, ...], ...] = field(default=(), repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The costed list of stages, and what is stored between them and why."""
+
+    stages: tuple[Stage, ...]
+    grid: Grid
+    limits: Limits
+    stored: tuple[tuple[str, str], ...]
+    brick: Shape
+
+    @property
+    def memory(self) -> int:
+        """Bytes a worker needs at the worst stage."""
+        return max(stage.memory for stage in self.stages)
+
+    @property
+    def worst(self) -> Stage:
+        """The stage that needs most memory."""
+        return max(self.stages, key=lambda stage: stage.memory)
+
+
+class Graph:
+    """The roots of a pipeline, levelled, with the stores that it needs added."""
+
+    def __init__(self, writes: Sequence[Write], reductions: Sequence[Reduction], scratch: str) -> None:
+        self.writes = list(writes)
+        self.reductions = list(reductions)
+        self.scratch = scratch
+        self.stored = {id(write.field): write for write in self.writes}
+        self.levels: dict[int, int] = {}
+        self.collects: list[Collect] = []
+        self.order: list[Reduction] = []
+        self._gather()
+        self._store_what_needs_a_halo()
+        self._store_what_is_dear()
+
+    def _gather(self) -> None:
+        """Every reduction and collect that the roots need, in an order that can be run."""
+        seen: set[int] = set()
+
+        def field_needs(node: Field) -> None:
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+            for child in node.inputs:
+                field_needs(child)
+            for reduction in node.after:
+                reduce_needs(reduction)
+
+        def reduce_needs(node: Reduction) -> None:
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+            for earlier in node.after:
+                reduce_needs(earlier)
+            for item in node.inputs:
+                if isinstance(item, Reduction):
+                    reduce_needs(item)
+                else:
+                    collect_needs(item)
+            self.order.append(node)
+
+        def collect_needs(node: Collect) -> None:
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+            for earlier in node.after:
+                reduce_needs(earlier)
+            for child in node.fields:
+                field_needs(child)
+            self.collects.append(node)
+
+        for write in self.writes:
+            field_needs(write.field)
+        for reduction in self.reductions:
+            reduce_needs(reduction)
+
+    def level(self, node: Field | Collect | Reduction) -> int:
+        """In which pass a field or collect is computed; before which pass a reduction runs."""
+        if id(node) not in self.levels:
+            self.levels[id(node)] = self._level(node)
+        return self.levels[id(node)]
+
+    def _level(self, node: Field | Collect | Reduction) -> int:
+        if isinstance(node, Field):
+            halo = any(node.kernel.depth())
+            below = [self.level(child) + (halo and not child.kernel.haloed) for child in node.inputs]
+            return max([*below, *(self.level(earlier) for earlier in node.after)], default=0)
+        if isinstance(node, Collect):
+            return max(self.level(item) for item in [*node.fields, *node.after])
+        return max(
+            [self.level(item) + isinstance(item, Collect) for item in node.inputs]
+            + [self.level(earlier) for earlier in node.after]
+        )
+
+    def fields(self) -> list[Field]:
+        """Every field of the graph."""
+        return ordered([write.field for write in self.writes] + [f for c in self.collects for f in c.fields])
+
+    def _store(self, node: Field, why: str) -> None:
+        if id(node) not in self.stored:
+            write = Write(node, f"{self.scratch}/{node.name}.ome.zarr", why, pyramid=False)
+            self.writes.append(write)
+            self.stored[id(node)] = write
+
+    def _store_what_needs_a_halo(self) -> None:
+        for node in self.fields():
+            for child in node.inputs:
+                if any(node.kernel.depth()) and not child.kernel.haloed:
+                    self._store(child, f"{node.name} needs a halo of it")
+
+    def _store_what_is_dear(self) -> None:
+        users: dict[int, set[int]] = {}
+        for item in [*self.writes, *self.collects]:
+            roots = [item.field] if isinstance(item, Write) else item.fields
+            for node in ordered(roots):
+                users.setdefault(id(node), set()).add(max(self.level(root) for root in roots))
+        for node in self.fields():
+            passes = len(users.get(id(node), ()))
+            again = (passes - 1) * (compute_cost(node) - READ_NS)
+            if node.inputs and passes > 1 and again > WRITE_NS:
+                self._store(node, f"{passes} passes need it; computing it again costs {again:.0f} ns a voxel")
+
+    def at(self, node: Field, level: int, memo: dict[int, Field]) -> Field:
+        """The field as the pass of a level computes it: read back where an earlier pass stored it."""
+        if id(node) not in memo:
+            write = self.stored.get(id(node))
+            if write is not None and self.level(node) < level and self._reading_pays(node):
+                memo[id(node)] = Field(node.name, node.spec, Read(Volume.planned(write.path, node.spec)))
+            else:
+                below = tuple(self.at(child, level, memo) for child in node.inputs)
+                memo[id(node)] = Field(node.name, node.spec, node.kernel, below, node.after, node.tag)
+        return memo[id(node)]
+
+    def _reading_pays(self, node: Field) -> bool:
+        return not node.kernel.haloed or compute_cost(node) > READ_NS
+
+
+def compute_cost(node: Field) -> float:
+    """Nanoseconds a voxel to compute a field from its sources."""
+    return sum(item.kernel.cost for item in ordered([node]))
+
+
+def make_plan(
+    writes: Sequence[Write],
+    reductions: Sequence[Reduction],
+    *,
+    grid: Grid,
+    folder: Path,
+    limits: Limits,
+    brick: Shape | None = None,
+) -> Plan:
+    """Cut a graph into stages.
+
+    Parameters
+    ----------
+    writes, reductions : what the run must produce.
+    grid : blocks of every pass.
+    folder : the run's folder; scratch lies below it.
+    limits : cache and threads of a worker.
+    brick : blocks per axis that one task computes together (default: one block).
+
+    Raises
+    ------
+    InputError
+        When fields of different shapes meet in one run.
+    """
+    scratch = Scratch(str(folder / "scratch"))
+    graph = Graph(writes, reductions, str(folder / "scratch"))
+    for node in graph.fields():
+        if node.spec.shape != grid.shape:
+            raise InputError(
+                f"{node.name} has shape {node.spec.shape}, the run's volume has {grid.shape}: "
+                "all inputs of a run must have the same shape"
+            )
+    brick = brick or (1,) * len(grid.block)
+    order = tuple(tuple(numbers) for numbers in grid.bricks(brick))
+    space = Workspace(grid, scratch, folder)
+    stages: list[Stage] = []
+    last = max(
+        [graph.level(w.field) for w in graph.writes]
+        + [graph.level(c) for c in graph.collects]
+        + [graph.level(r) for r in graph.order],
+        default=0,
+    )
+    for level in range(last + 1):
+        stages += [
+            _reduction(node, space, limits) for node in graph.order if graph.level(node) == level
+        ]
+        taken = [node for node in graph.collects if graph.level(node) == level]
+        written = [write for write in graph.writes if graph.level(write.field) == level]
+        if taken or written:
+            stages.append(_pass(f"pass-{level + 1}", graph, level, taken, written, space, limits, brick, order))
+    for write in graph.writes:
+        if write.pyramid:
+            stages += _pyramid(write, grid, limits)
+    return Plan(
+        tuple(stages), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick
+    )
+
+
+def _pass(
+    name: str,
+    graph: Graph,
+    level: int,
+    taken: Sequence[Collect],
+    written: Sequence[Write],
+    space: Workspace,
+    limits: Limits,
+    brick: Shape,
+    order: tuple[tuple[int, ...], ...],
+) -> Stage:
+    grid, memo = space.grid, {}
+    index: dict[int, int] = {}
+    targets: list[Field] = []
+
+    def place(node: Field) -> int:
+        if id(node) not in index:
+            index[id(node)] = len(targets)
+            targets.append(graph.at(node, level, memo))
+        return index[id(node)]
+
+    takes = [Take(c.name, c.kernel, tuple(place(node) for node in c.fields)) for c in taken]
+    outputs = [(place(write.field), write) for write in written]
+    inner = tuple(map(min, grid.block, grid.shape))
+    collecting = max((take.kernel.memory(inner) for take in takes), default=0)
+    writing = max((int(prod(inner) * w.field.spec.dtype.itemsize * WRITE_COPIES) for w in written), default=0)
+    needs = working_memory(targets, inner, max(collecting, writing))
+    reads, decode = _reading(targets, grid, brick)
+
+    def start(values: Values) -> Work:
+        seen: dict[int, Field] = {}
+        return PassWork(
+            name,
+            grid,
+            tuple(bound(node, values, seen) for node in targets),
+            tuple(Take(take.name, take.kernel.bind(values), take.fields) for take in takes),
+            tuple((i, _output(write, grid)) for i, write in outputs),
+            space.scratch,
+            limits,
+        )
+
+    words = [f"collect {take.name}" for take in takes] + [f"write {w.field.name}" for w in written]
+    return Stage(
+        name,
+        "pass",
+        ", ".join(words),
+        len(grid),
+        BASELINE + limits.cache + needs,
+        reads,
+        decode,
+        sum(prod(grid.shape) * w.field.spec.dtype.itemsize for w in written),
+        prod(grid.shape),
+        start,
+        order,
+    )
+
+
+def _output(write: Write, grid: Grid) -> Volume:
+    """The image that a pass writes: made on the first start, found again on resume."""
+    return create_image(write.path, write.field.spec, grid.block, pyramid=write.pyramid, exist_ok=True)
+
+
+def _reduction(node: Reduction, space: Workspace, limits: Limits) -> Stage:
+    units = node.kernel.units(space.grid)
+
+    def start(values: Values) -> Work:
+        return ReduceWork(node.name, node.kernel.bind(values), space, limits)
+
+    return Stage(
+        node.name,
+        "reduction",
+        f"reduce {', '.join(item.name for item in node.inputs)}",
+        units,
+        BASELINE + limits.cache + node.kernel.memory(space.grid),
+        0,
+        1.0,
+        0,
+        0,
+        start,
+        tuple((unit,) for unit in range(units)),
+    )
+
+
+def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
+    spec = write.field.spec
+    method = "mean" if spec.kind == "image" else "mode"
+    levels = list(levels_of(spec))
+    for level, (source, target) in enumerate(pairwise(levels), start=1):
+        factors, shard = halved_axes(source.shape), grid.block
+        cells = Grid(target.shape, shard)
+        below = tuple(s * f for s, f in zip(shard, factors, strict=True))
+        size = spec.dtype.itemsize
+        memory = int(prod(below) * size * 1.5 + prod(shard) * size * (1 + WRITE_COPIES))
+        name = f"pyramid-{write.field.name}-{level}"
+
+        def start(
+            values: Values,
+            level: int = level,
+            cells: Grid = cells,
+            factors: Shape = factors,
+            name: str = name,
+        ) -> Work:
+            low, high = (Volume.planned(write.path, spec, level=k) for k in (level - 1, level))
+            return PyramidWork(name, cells, low, high, method, factors, limits)
+
+        yield Stage(
+            name,
+            "pyramid",
+            f"level {level} of {write.field.name} by {method}",
+            len(cells),
+            BASELINE + limits.cache + memory,
+            prod(source.shape) * size,
+            1.0,
+            prod(target.shape) * size,
+            prod(source.shape),
+            start,
+            tuple((unit,) for unit in range(len(cells))),
+        )
+
+
+def _reading(targets: Sequence[Field], grid: Grid, brick: Shape) -> tuple[int, float]:
+    """Bytes decoded by a pass, and how often each chunk is decoded when a brick's halo chunks are shared."""
+    order = ordered(targets)
+    reach = depths(order, len(grid.shape))
+    total, factor = 0, 1.0
+    for node in order:
+        if isinstance(node.kernel, Read):
+            chunk = node.kernel.chunk or grid.block
+            decoded = decoded_voxels(grid, brick, chunk, reach[id(node)])
+            total += decoded * node.spec.dtype.itemsize
+            factor = max(factor, decoded / prod(-(-n // c) * c for n, c in zip(grid.shape, chunk, strict=True)))
+    return total, factor
+
+
+def decoded_voxels(grid: Grid, brick: Shape, chunk: Shape, depth: Shape) -> int:
+    """Voxels of chunks that all bricks decode, each brick its own once; exact, axis by axis.
+
+    >>> decoded_voxels(Grid((512,), (256,)), (1,), (128,), (8,)) / 512
+    1.5
+    """
+    total = 1
+    for n, b, k, c, d in zip(grid.shape, grid.block, brick, chunk, depth, strict=True):
+        step, count = b * k, 0
+        for start in range(0, n, step):
+            count += Box((start,), (min(start + step, n),)).grow((d,), (n,)).cells((c,))
+        total *= count * c
+    return total

@@ -1,0 +1,134 @@
+"""The driver's loop: run each stage of a plan, journal what is done, never do it twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from bigseg.engine.field import Values
+from bigseg.engine.journal import Journal
+from bigseg.engine.lock import Lock
+from bigseg.engine.plan import Plan, Stage
+from bigseg.engine.work import Done, Work, peak_memory
+from bigseg.errors import MemoryPlanError
+
+
+class Executor(Protocol):
+    """What runs a stage's units: this process, or the workers of a cluster."""
+
+    workers: int
+    where: str
+
+    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Iterator[Done]:
+        """Yield each unit as it is done, in any order."""
+
+    def close(self) -> None:
+        """Release what the executor holds."""
+
+
+@dataclass
+class Summary:
+    """What a stage did: a line of run.json."""
+
+    name: str
+    kind: str
+    what: str
+    blocks: int
+    computed: int = 0
+    """Blocks computed by this driver; the others were found finished."""
+    seconds: float = 0.0
+    busy: float = 0.0
+    """Seconds of all workers together."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+    voxels: int = 0
+    memory_planned: int = 0
+    memory_peak: int = 0
+
+
+Observer = Callable[[Summary, int, int], None]
+"""Called with a stage's summary so far, its finished units and all its units."""
+
+
+def execute(
+    plan: Plan,
+    executor: Executor,
+    journal: Journal,
+    lock: Lock | None = None,
+    observe: Observer = lambda summary, done, units: None,
+) -> tuple[list[Summary], Values]:
+    """Run a plan to its end, beginning where the journal ends.
+
+    Returns
+    -------
+    The summary of every stage, and the values that reductions found.
+
+    Raises
+    ------
+    BigsegError
+        The first error of a block; everything finished before it is journalled.
+    """
+    summaries: list[Summary] = []
+    values: dict[str, dict[str, Any]] = {name: dict(found) for name, found in journal.values.items()}
+    for stage in plan.stages:
+        ended = journal.stages.get(stage.name)
+        if ended is not None:
+            summaries.append(Summary(**ended))
+            observe(summaries[-1], stage.units, stage.units)
+            continue
+        if lock is not None:
+            lock.check()
+        summary = _run_stage(stage, executor, journal, values, observe)
+        summaries.append(summary)
+        values[stage.name] = dict(journal.values.get(stage.name, {}))
+        journal.end(stage.name, asdict(summary))
+    return summaries, values
+
+
+def _run_stage(
+    stage: Stage, executor: Executor, journal: Journal, values: Values, observe: Observer
+) -> Summary:
+    began = time.perf_counter()
+    summary = Summary(
+        stage.name, stage.kind, stage.what, stage.units, voxels=stage.voxels, memory_planned=stage.memory
+    )
+    finished = journal.count(stage.name)
+    observe(summary, finished, stage.units)
+    if finished < stage.units:
+        work = stage.start(values)
+        left = ([unit for unit in brick if not journal.has(stage.name, unit)] for brick in stage.order)
+        for done in executor.run(work, (brick for brick in left if brick)):
+            journal.add(stage.name, done)
+            summary.computed += 1
+            summary.busy += done.seconds
+            summary.bytes_read += done.read
+            summary.bytes_written += done.written
+            summary.memory_peak = max(summary.memory_peak, done.peak)
+            summary.seconds = time.perf_counter() - began
+            finished += 1
+            observe(summary, finished, stage.units)
+    summary.seconds = round(time.perf_counter() - began, 3)
+    summary.busy = round(summary.busy, 3)
+    return summary
+
+
+def check_memory(plan: Plan, memory: int, alternative: Callable[[int], str]) -> None:
+    """Refuse a plan that needs more than a worker has, naming the stage and proposing a block that fits.
+
+    Raises
+    ------
+    MemoryPlanError
+    """
+    worst = plan.worst
+    if worst.memory > memory:
+        raise MemoryPlanError(
+            f"stage {worst.name} ({worst.what}) needs {worst.memory / 2**20:.0f} MiB a worker with blocks of "
+            f"{'x'.join(map(str, plan.grid.block))}, a worker has {memory / 2**20:.0f} MiB: {alternative(memory)}"
+        )
+
+
+def driver_memory() -> int:
+    """Peak resident bytes of the driver."""
+    return peak_memory()

@@ -1,0 +1,104 @@
+"""The field that is read: a stored volume or a foreign file as the leaf of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from bigseg.engine.field import Array, Field, Values, Visit
+from bigseg.errors import ValuesError
+from bigseg.grid import Box, Shape
+from bigseg.local.histogram import extremes
+from bigseg.storage import blocks
+from bigseg.storage.spec import Spec
+from bigseg.storage.volume import Volume
+
+
+class Source(Protocol):
+    """A file that is not Zarr, read box by box (TIFF pages, NPY)."""
+
+    spec: Spec
+
+    def read(self, box: Box) -> Array:
+        """The voxels of a box."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """Reads its outer box straight from the store; floats must be finite."""
+
+    origin: Volume | Source
+    haloed = True
+    cost = 3.0
+
+    @property
+    def chunk(self) -> Shape | None:
+        """Shape of the smallest part that is decoded alone, where the store has one."""
+        return self.origin.chunk if isinstance(self.origin, Volume) else None
+
+    def depth(self) -> Shape:
+        """A source has no inputs."""
+        return (0,) * self.origin.spec.ndim
+
+    def memory(self, outer: Shape, inner: Shape) -> int:
+        """Decoded chunks are counted with the cache; a bool mask is converted in place."""
+        return 0
+
+    def bind(self, values: Values) -> Read:
+        """Nothing to bind."""
+        return self
+
+    def compute(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, visit: Visit) -> Array:
+        """Read a box.
+
+        Raises
+        ------
+        ValuesError
+            When a float is NaN or infinite, naming the first such voxel.
+        """
+        if isinstance(self.origin, Volume):
+            array: Array = blocks.read(self.origin, box)
+        else:
+            array = self.origin.read(box)
+        if self.origin.spec.dtype.kind == "b" and array.dtype != np.bool_:
+            array = array != 0
+        if array.dtype.kind == "f":
+            found = extremes(array)
+            if found.nans or found.infs:
+                place = np.argwhere(~np.isfinite(array))[0]
+                voxel = tuple(int(a + b) for a, b in zip(place, box.start, strict=True))
+                raise ValuesError(
+                    f"the input holds {found.nans} NaN and {found.infs} infinite voxels near {voxel}: expected "
+                    "finite values only; replace them first"
+                )
+        return array
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """An array in memory as a source, for the functions on arrays."""
+
+    array: Array
+    spec: Spec
+    path = "memory"
+
+    def read(self, box: Box) -> Array:
+        """A view of a box."""
+        return self.array[box.slices]
+
+    def token(self) -> str:
+        """A new one for each array: a run on memory is never continued."""
+        return f"memory {id(self.array)}"
+
+
+def source_field(name: str, origin: Volume | Source) -> Field:
+    """The leaf of a graph for an opened input."""
+    return Field(name, origin.spec, Read(origin))
+
+
+def identity(origin: Any) -> str:
+    """What a resumed run compares to know its input again: paths, sizes and times of every file."""
+    return str(origin.token())

@@ -1,0 +1,170 @@
+"""One row a component: size, first voxel, bounding box, coordinate sums. Integers, so blocks add up exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigseg.local.bitmask import Array
+from bigseg.local.components import Components
+from bigseg.local.words import NONE, ONE, PLACES, WORD, highest, inlined, kernel, lowest, popcount, starts_up_to, take
+
+ROW = np.dtype(
+    [("voxels", "i8"), ("first", "i8")]
+    + [(f"sum_{axis}", "i8") for axis in "zyx"]
+    + [(f"{end}_{axis}", "i4") for axis in "zyx" for end in ("start", "stop")]
+)
+PRODUCTS = ("zz", "yy", "xx", "zy", "zx", "yx")
+
+_P0, _P1, _P2, _P3, _P4, _P5 = PLACES
+
+
+def measure(components: Components) -> Array:
+    """Size, place and extent of every component.
+
+    Parameters
+    ----------
+    components : from `bigseg.local.components.label` or `label_equal`.
+
+    Returns
+    -------
+    Structured array of `ROW`, 64 bytes a component, component i in row i - 1, all in voxels of the block:
+
+    - voxels: size;
+    - first: raster index of the first voxel, ``(z * ny + y) * nx + x``;
+    - sum_z, sum_y, sum_x: sums of the coordinates of its voxels;
+    - start_z, stop_z, ... : bounding box, half open as `bigseg.grid.Box`. A component touches a face of the block
+      when its start is 0 or its stop the block's size on that axis.
+
+    Notes
+    -----
+    One read of the words: 256^3 voxels take 4 ms for smooth blobs, 15 to 50 ms for white noise.
+
+    Examples
+    --------
+    >>> from bigseg.local.bitmask import different
+    >>> from bigseg.local.components import label
+    >>> table = measure(label(different(np.array([[0, 1, 1], [0, 1, 0]]))))
+    >>> table[["voxels", "first", "sum_y", "sum_x", "stop_x"]].tolist()
+    [(3, 1, 1, 4, 3)]
+    """
+    runs = components.runs
+    table = np.empty(components.count, ROW)
+    arrays = runs.mask.rows, runs.start, runs.before, components.component
+    _measure(*arrays, runs.mask.shape, runs.bundle, table)
+    return table
+
+
+def measure_products(components: Components) -> NDArray[np.int64]:
+    """Sums of the products of coordinates: what covariance, principal axes and orientation need.
+
+    Parameters
+    ----------
+    components : from `bigseg.local.components.label` or `label_equal`.
+
+    Returns
+    -------
+    int64 of shape (count, 6): sums of zz, yy, xx, zy, zx, yx (`PRODUCTS`) over the voxels of each component, in
+    voxels of the block. They fit 64 bits for blocks up to 2^31 voxels and 2^15 voxels along an axis.
+
+    >>> from bigseg.local.bitmask import different
+    >>> from bigseg.local.components import label
+    >>> measure_products(label(different(np.array([[0, 1, 1], [0, 0, 1]])))).tolist()
+    [[0, 1, 9, 0, 0, 2]]
+    """
+    runs = components.runs
+    sums = np.zeros((components.count, len(PRODUCTS)), np.int64)
+    arrays = runs.mask.rows, runs.start, runs.before, components.component
+    _measure_products(*arrays, runs.mask.shape, runs.bundle, sums)
+    return sums
+
+
+@inlined
+def _sum_of_places(bits: Any) -> Any:
+    low = popcount(bits & _P0) + (popcount(bits & _P1) << ONE) + (popcount(bits & _P2) << np.uint64(2))
+    high = popcount(bits & _P3) + (popcount(bits & _P4) << ONE) + (popcount(bits & _P5) << np.uint64(2))
+    return np.int64(low + (high << np.uint64(3)))
+
+
+@kernel
+def _measure(
+    rows: Any, start: Any, before: Any, component: Any, shape: Any, bundle: Any, table: Any
+) -> None:
+    nz, ny, nx = shape
+    bundles = (ny + bundle[1] - 1) // bundle[1]
+    known = 0  # components are met in the order of their numbers
+    for z in range(nz):
+        for y in range(ny):
+            row = z * ny + y
+            number = z // bundle[0] * bundles + y // bundle[1]
+            for w in range(rows.shape[1]):
+                bits = rows[row, w]
+                if bits == NONE:
+                    continue
+                starts = start[number, w]
+                first = np.uint64(before[number, w]) - ONE
+                mine = component[first + starts_up_to(starts, bits)]
+                while bits:
+                    group, bits, following = take(component, first, starts, bits, mine)
+                    size = np.int64(popcount(group))
+                    left = WORD * w + np.int64(lowest(group))
+                    right = WORD * w + np.int64(highest(group))
+                    if right - left + 1 == size:
+                        sum_x = (left + right) * size // 2
+                    else:
+                        sum_x = WORD * w * size + _sum_of_places(group)
+                    item = table[np.int64(mine) - 1]
+                    if mine > known:
+                        known += 1
+                        item.first = row * nx + left
+                        item.voxels, item.sum_z, item.sum_y, item.sum_x = size, z * size, y * size, sum_x
+                        item.start_z, item.start_y, item.start_x = z, y, left
+                        item.stop_z, item.stop_y, item.stop_x = z + 1, y + 1, right + 1
+                    else:
+                        item.voxels += size
+                        item.sum_z += z * size
+                        item.sum_y += y * size
+                        item.sum_x += sum_x
+                        item.start_y = min(item.start_y, y)
+                        item.start_x = min(item.start_x, left)
+                        item.stop_z = z + 1
+                        item.stop_y = max(item.stop_y, y + 1)
+                        item.stop_x = max(item.stop_x, right + 1)
+                    mine = following
+
+
+@kernel
+def _measure_products(
+    rows: Any, start: Any, before: Any, component: Any, shape: Any, bundle: Any, sums: Any
+) -> None:
+    nz, ny, _ = shape
+    bundles = (ny + bundle[1] - 1) // bundle[1]
+    for z in range(nz):
+        for y in range(ny):
+            number = z // bundle[0] * bundles + y // bundle[1]
+            for w in range(rows.shape[1]):
+                bits = rows[z * ny + y, w]
+                if bits == NONE:
+                    continue
+                starts = start[number, w]
+                first = np.uint64(before[number, w]) - ONE
+                base = WORD * w
+                mine = component[first + starts_up_to(starts, bits)]
+                while bits:
+                    group, bits, following = take(component, first, starts, bits, mine)
+                    size = np.int64(popcount(group))
+                    places = _sum_of_places(group)
+                    squares = np.int64(0)
+                    for k, place in enumerate(PLACES):
+                        squares += _sum_of_places(group & place) << k
+                    sum_x = base * size + places
+                    item = sums[np.int64(mine) - 1]
+                    item[0] += z * z * size
+                    item[1] += y * y * size
+                    item[2] += base * (base * size + 2 * places) + squares
+                    item[3] += z * y * size
+                    item[4] += z * sum_x
+                    item[5] += y * sum_x
+                    mine = following

@@ -1,0 +1,169 @@
+"""Connected components of one block, without a label volume.
+
+1. `find_runs`: the mask becomes runs (see `bigseg.local.runs`).
+2. `bigseg.local.touching`: where runs of neighbouring bundles touch, their trees are united.
+3. `_number`: roots are counted, every run gets the number of its component.
+4. `_number_in_order`: where a run spans several rows, numbers change to raster order of the first voxel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigseg.errors import ParameterError
+from bigseg.local.bitmask import Array, BitMask, Volume
+from bigseg.local.runs import Runs, find_equal_runs, find_runs
+from bigseg.local.touching import unite_equal_runs, unite_runs
+from bigseg.local.words import NONE, ONE, before_next, kernel, starts_up_to
+
+
+class Components(NamedTuple):
+    """The components of a block: runs, and the component that each belongs to.
+
+    runs: see `Runs`; component: uint32, 1..count for each run; count: number of components. Components are
+    numbered in raster order of their first voxel, as scipy.ndimage.label does.
+    """
+
+    runs: Runs
+    component: NDArray[np.uint32]
+    count: int
+
+    @property
+    def shape(self) -> Volume:
+        """Voxels along z, y and x."""
+        return self.runs.mask.shape
+
+
+def label(mask: BitMask, connectivity: int = 1) -> Components:
+    """Find the connected components of a mask.
+
+    Parameters
+    ----------
+    mask : the voxels, from `bigseg.local.bitmask.between` or `different`.
+    connectivity : 1, 2 or 3 as scikit-image: in 3-D 6, 18, 26 neighbours, in 2-D 4 and 8.
+
+    Returns
+    -------
+    Components, numbered as scipy.ndimage.label numbers them. Memory: the runs' words (at most 0.19 bytes a voxel)
+    and 4 bytes a run; at worst, a checkerboard with connectivity 1, 2.2 bytes a voxel.
+
+    Raises
+    ------
+    ParameterError : connectivity is not 1, 2 or 3.
+
+    Notes
+    -----
+    On one core of the test machine 256^3 voxels take 8 ms for smooth blobs and 20 to 40 ms for white noise.
+
+    Examples
+    --------
+    >>> from bigseg.local.bitmask import different
+    >>> mask = different(np.array([[1, 0, 0, 1], [0, 1, 0, 1]]))
+    >>> label(mask).count, label(mask, connectivity=2).count
+    (3, 2)
+    """
+    _check(connectivity)
+    if mask.shape[0] == 1:
+        connectivity = min(connectivity, 2)  # in a plane the two are the same, and a bundle of one plane is smaller
+    runs = find_runs(mask, connectivity)
+    component = np.arange(runs.count, dtype=np.uint32)
+    unite_runs(runs, component, connectivity)
+    count = _number(component)
+    if connectivity > 1:
+        order = np.zeros(count + 1, np.uint32)
+        fresh = np.empty(-(-mask.shape[1] // runs.bundle[1]) * mask.rows.shape[1], np.bool_)
+        _number_in_order(mask.rows, mask.shape, runs.bundle, runs.start, runs.before, component, order, fresh)
+    return Components(runs, component, count)
+
+
+def label_equal(values: Array, connectivity: int = 1, background: int = 0) -> Components:
+    """Find the connected components of equal values, as skimage.measure.label.
+
+    Parameters
+    ----------
+    values : array of shape (y, x) or (z, y, x), any integer: classes or labels.
+    connectivity : 1, 2 or 3, as of `label`.
+    background : the value that belongs to no component.
+
+    Returns
+    -------
+    Components, numbered in raster order of their first voxel. The value of a component is that of its first voxel.
+    Memory: 0.31 bytes a voxel and 4 bytes a run; at worst, where no two voxels are equal, 4.3 bytes a voxel.
+
+    >>> label_equal(np.array([[1, 1, 2], [2, 2, 2]])).count
+    2
+    """
+    _check(connectivity)
+    runs = find_equal_runs(values, background)
+    component = np.arange(runs.count, dtype=np.uint32)
+    unite_equal_runs(runs, values, component, connectivity)
+    return Components(runs, component, _number(component))
+
+
+def _check(connectivity: int) -> None:
+    if connectivity not in (1, 2, 3):
+        raise ParameterError(f"connectivity {connectivity!r}: expected 1, 2 or 3 (6, 18 or 26 neighbours in 3-D)")
+
+
+@kernel
+def _number(component: Any) -> int:
+    """Replace the trees by numbers 1, 2, ... in the order of their roots; a parent comes before its children."""
+    count = 0
+    for run in range(component.size):
+        parent = component[run]
+        number = component[parent]
+        root = parent == run
+        count += root
+        component[run] = count if root else number
+    return count
+
+
+@kernel
+def _number_in_order(
+    rows: Any, shape: Any, bundle: Any, start: Any, before: Any, component: Any, order: Any, fresh: Any
+) -> None:
+    """Renumber components in raster order of their first voxel.
+
+    Numbers follow the bundles so far. A component first met in a layer of bundles has its root there, hence a
+    number above all earlier ones: only words with such a run are looked at, row by row.
+    """
+    nz, ny, _ = shape
+    words = start.shape[1]
+    bundles = (ny + bundle[1] - 1) // bundle[1]
+    known = 0
+    for layer in range(0, nz, bundle[0]):
+        base = layer // bundle[0] * bundles
+        some = False
+        for w in range(fresh.size):
+            at = base * words + w
+            stop = component.size
+            if at + 1 < before.size:
+                stop = np.int64(before[(at + 1) // words, (at + 1) % words])
+            fresh[w] = False
+            for run in range(max(np.int64(before[at // words, at % words]) - 1, 0), stop):
+                if component[run] > known:
+                    fresh[w] = True
+                    some = True
+        if not some:
+            continue
+        earlier = known
+        for z in range(layer, min(layer + bundle[0], nz)):
+            for y in range(ny):
+                number = y // bundle[1]
+                for w in range(words):
+                    bits = rows[z * ny + y, w]
+                    if bits == NONE or not fresh[number * words + w]:
+                        continue
+                    starts = start[base + number, w]
+                    first = np.uint64(before[base + number, w]) - ONE
+                    while bits:
+                        which = component[first + starts_up_to(starts, bits)]
+                        if which > earlier and order[which] == 0:
+                            known += 1
+                            order[which] = known
+                        bits ^= before_next(bits, starts)
+    for run in range(component.size):
+        component[run] = order[component[run]]

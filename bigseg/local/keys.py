@@ -1,0 +1,87 @@
+"""Voxels of any dtype as unsigned integers of the same order, so that one kernel ranks them all.
+
+The key of a voxel is its bits with some of them inverted: none for unsigned integers; the sign for signed ones;
+the sign of positive and all bits of negative reals, whose magnitude then falls as the key rises. Real numbers so
+get a total order, in which -0.0 lies below 0.0 and NaN beyond the infinities.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from bigseg.errors import ParameterError
+
+
+class KeyOrder(NamedTuple):
+    """How bits become keys: ``key = bits ^ (high if bits >= top else low)``; back with high and low exchanged.
+
+    All three have the dtype of the keys; top is the highest bit of a voxel.
+    """
+
+    top: Any
+    high: Any
+    low: Any
+
+    @property
+    def back(self) -> KeyOrder:
+        """From keys to bits."""
+        return KeyOrder(self.top, self.low, self.high)
+
+
+def bits_of(dtype: np.dtype[Any]) -> np.dtype[np.unsignedinteger[Any]]:
+    """The unsigned integers that hold the bits of a dtype.
+
+    Raises
+    ------
+    ParameterError : neither bool nor integers nor real numbers of at most 64 bits.
+
+    >>> bits_of(np.dtype("float32"))
+    dtype('uint32')
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ParameterError(f"a filter takes integers, real numbers or masks of up to 64 bits, found dtype {dtype}")
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+def key_order(dtype: np.dtype[Any], keys: np.dtype[Any]) -> KeyOrder:
+    """The order of a dtype in keys of at least as many bits.
+
+    >>> order = key_order(np.dtype("int8"), np.dtype("uint8"))
+    >>> [int(bits ^ (order.high if bits >= order.top else order.low)) for bits in (0x80, 0xFF, 0x00, 0x7F)]
+    [0, 127, 128, 255]
+    """
+    bits = 8 * dtype.itemsize
+    top, every, none = (keys.type(n) for n in (1 << (bits - 1), (1 << bits) - 1, 0))
+    high, low = {"i": (top, top), "f": (every, top)}.get(dtype.kind, (none, none))
+    return KeyOrder(top, high, low)
+
+
+@njit(nogil=True, cache=True)
+def load_keys(dst, rows, base, x, first, order):  # type: ignore[no-untyped-def]
+    """Fill dst with keys: positions first, first + 1, ... of ``x`` (a Reach) in the row at ``base`` of ``rows``."""
+    mirrored = min(max(x.before - first, 0), dst.size)
+    true = min(max(x.before + x.stop - x.start - first, mirrored), dst.size)
+    for i in range(mirrored):
+        bits = rows.flat[base + x.index[first + i]]
+        dst[i] = bits ^ (order.high if bits >= order.top else order.low)
+    if true > mirrored:
+        start = base + x.index[first + mirrored]
+        src = rows.flat[start : start + true - mirrored]
+        part = dst[mirrored:true]
+        for i in range(part.size):
+            bits = src[i]
+            part[i] = bits ^ (order.high if bits >= order.top else order.low)
+    for i in range(true, dst.size):
+        bits = rows.flat[base + x.index[first + i]]
+        dst[i] = bits ^ (order.high if bits >= order.top else order.low)
+
+
+@njit(nogil=True, cache=True)
+def store_keys(dst, keys, back):  # type: ignore[no-untyped-def]
+    """Turn keys back into bits."""
+    for i in range(dst.size):
+        key = keys[i]
+        dst[i] = key ^ (back.high if key >= back.top else back.low)

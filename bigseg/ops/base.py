@@ -1,0 +1,188 @@
+"""What an operation is: a frozen model of its parameters that knows how a block of it is computed.
+
+From the one definition come the Python class, the step in a pipeline file, the lazy function on arrays,
+validation, the fingerprint and the help. A local operation declares depth, output and memory and computes
+a block; a global one adds collects, reductions and fields to the graph in ``build``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from bigseg.engine.field import Array, Field, Reduction, Values, Visit
+from bigseg.errors import ParameterError, PipelineError
+from bigseg.grid import Box, Shape
+from bigseg.storage.spec import Spec
+from bigseg.storage.units import voxels
+
+REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([\w-]+)\}$")
+Reference = Annotated[str, StringConstraints(pattern=REFERENCE.pattern)]
+Number = float | Reference
+"""A number, or ``${step.key}``: a value that an earlier step computes."""
+Length = float | str
+"""A length in voxels, or with a unit: ``"2.5 um"``."""
+Lengths = Length | tuple[Length, ...]
+"""One length for all axes, or one for each."""
+
+Result = Field | Reduction
+
+
+@dataclass
+class Site:
+    """Where in a pipeline an operation is built: its step's id, and the steps before it."""
+
+    name: str
+    steps: Mapping[str, Result] = field(default_factory=dict)
+    parameter: str = ""
+
+    def after(self, op: Op) -> tuple[Reduction, ...]:
+        """The reductions whose values the operation's parameters refer to.
+
+        Raises
+        ------
+        PipelineError
+            When a reference names no earlier step, or a key that the step does not compute.
+        """
+        found: list[Reduction] = []
+        for where, step, key in op.references():
+            node = self.steps.get(step)
+            if not isinstance(node, Reduction):
+                known = [name for name, item in self.steps.items() if isinstance(item, Reduction)]
+                raise PipelineError(
+                    f"step {self.name!r}, {where}: ${{{step}.{key}}} refers to no earlier step that computes values; "
+                    f"those before it are {', '.join(known) or 'none'}"
+                )
+            if key not in node.keys:
+                raise PipelineError(
+                    f"step {self.name!r}, {where}: step {step!r} computes no {key!r}; it computes {', '.join(node.keys)}"
+                )
+            if node not in found:
+                found.append(node)
+        return tuple(found)
+
+
+class Op(BaseModel):
+    """Base of every operation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    op: ClassVar[str]
+    """Its name in a pipeline file."""
+    oracle: ClassVar[str]
+    """The whole-array computation that it equals."""
+    example: ClassVar[str] = ""
+    """A step of a pipeline file."""
+    refers: ClassVar[tuple[str, ...]] = ()
+    """Parameters that name another step (an intensity volume), beside ``from``."""
+
+    def references(self) -> Iterator[tuple[str, str, str]]:
+        """Every ``${step.key}`` among the parameters: parameter, step, key."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(item, str) and (match := REFERENCE.match(item)):
+                    yield name, match[1], match[2]
+
+    def bound(self, values: Values) -> Op:
+        """The operation with its references replaced by computed values."""
+        replaced: dict[str, Any] = {}
+        for name, step, key in self.references():
+            replaced[name] = values[step][key]
+        return self.model_copy(update=replaced) if replaced else self
+
+    def build(self, inputs: Sequence[Field], site: Site) -> Result:
+        """Add the operation to the graph.
+
+        Parameters
+        ----------
+        inputs : the fields it is applied to.
+        site : the step's id and the steps before it.
+        """
+        raise NotImplementedError
+
+
+class LocalOp(Op):
+    """An operation whose result at a voxel depends on voxels within a fixed distance."""
+
+    cost: ClassVar[float] = 1.0
+    """Nanoseconds a voxel on one core, measured; for the plan's choices, never for results."""
+
+    def depth(self, spec: Spec) -> Shape:
+        """Halo per axis in voxels."""
+        return (0,) * spec.ndim
+
+    def output(self, spec: Spec) -> Spec:
+        """What the result is, given what the input is."""
+        return spec
+
+    def memory(self, spec: Spec, outer: Shape, inner: Shape) -> int:
+        """Bytes of temporaries beyond an input of shape ``outer`` and the result of shape ``inner``."""
+        return 0
+
+    def compute(self, array: Array, keep: tuple[slice, ...], spec: Spec) -> Array:
+        """The result at ``keep``, from an array grown by the depth around it (clipped at the volume's edge)."""
+        raise NotImplementedError
+
+    def build(self, inputs: Sequence[Field], site: Site) -> Field:
+        """One field on top of another."""
+        (below,) = inputs
+        after = site.after(self)
+        return Field(site.name, self.output(below.spec), LocalKernel(self, below.spec), (below,), after)
+
+
+@dataclass(frozen=True)
+class LocalKernel:
+    """A local operation as the kernel of a field, its input's spec at hand."""
+
+    op: LocalOp
+    spec: Spec
+    haloed = True
+
+    @property
+    def cost(self) -> float:
+        """Nanoseconds a voxel."""
+        return self.op.cost
+
+    def depth(self) -> Shape:
+        """Halo of the operation."""
+        return self.op.depth(self.spec)
+
+    def memory(self, outer: Shape, inner: Shape) -> int:
+        """Temporaries of the operation."""
+        return self.op.memory(self.spec, outer, inner)
+
+    def bind(self, values: Values) -> LocalKernel:
+        """With computed values in place of references."""
+        bound = self.op.bound(values)
+        assert isinstance(bound, LocalOp)
+        return LocalKernel(bound, self.spec)
+
+    def compute(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, visit: Visit) -> Array:
+        """Compute one block."""
+        return self.op.compute(arrays[0], keep, self.spec)
+
+
+def in_voxels(lengths: Lengths, spec: Spec, name: str) -> tuple[float, ...]:
+    """Lengths per axis in voxels.
+
+    Raises
+    ------
+    ParameterError
+        When their number does not fit the axes, one is negative, or a unit meets a volume without spacing.
+    """
+    items = lengths if isinstance(lengths, tuple) else (lengths,) * spec.ndim
+    if len(items) != spec.ndim:
+        raise ParameterError(
+            f"{name} {lengths}: expected one value or {spec.ndim} ({', '.join(spec.axes)}), found {len(items)}"
+        )
+    result = tuple(
+        voxels(item, step, spec.unit) for item, step in zip(items, spec.spacing, strict=True)
+    )
+    if any(not value >= 0 for value in result):
+        raise ParameterError(f"{name} {lengths}: expected values of 0 or more")
+    return result

@@ -1,0 +1,143 @@
+"""Choosing the block, and how many neighbouring blocks a task takes, from memory, halo and shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+
+import psutil
+
+from bigseg.engine.plan import Plan
+from bigseg.engine.run import check_memory
+from bigseg.engine.work import Limits
+from bigseg.errors import ParameterError
+from bigseg.grid import Grid, Shape
+
+SIDES = {2: (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128), 3: (256, 192, 128, 96, 64, 48, 32)}
+SMALLEST = {2: 128, 3: 32}
+DECODE_GOAL = 1.5
+BLOCKS_A_WORKER = 4
+
+Make = Callable[[Shape, Shape, Limits], Plan]
+"""Makes the plan for a block, a brick and limits."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the run may use: workers (threads in all) and memory a worker in bytes."""
+
+    workers: int
+    memory: int
+
+
+def local_resources(workers: int | None, memory: int | None) -> Resources:
+    """This machine: all its cores unless told, and an even share of 80 % of its free memory."""
+    count = workers if workers is not None else max(1, psutil.cpu_count(logical=True) or 1)
+    share = int(psutil.virtual_memory().available * 0.8) // max(1, count)
+    return Resources(max(1, count), memory or share)
+
+
+def plan_for(make: Make, shape: Shape, resources: Resources, block: Sequence[int] | None = None) -> Plan:
+    """The plan with the block asked for, or with the largest that fits and keeps all workers busy.
+
+    Raises
+    ------
+    MemoryPlanError
+        When the given block, or even the smallest, does not fit into a worker's memory.
+    """
+    if block is not None:
+        plan = with_brick(make, shape, expand(block, shape), resources)
+        check_memory(plan, resources.memory, lambda memory: _advice(make, shape, resources, plan))
+        return plan
+    plan = None
+    for side in SIDES.get(len(shape), SIDES[3]):
+        candidate = tuple(min(side, _up(n)) for n in shape)
+        if prod(Grid(shape, candidate).counts) < BLOCKS_A_WORKER * resources.workers and side > 64:
+            continue
+        plan = with_brick(make, shape, candidate, resources)
+        if plan.memory <= resources.memory:
+            return plan
+    assert plan is not None
+    check_memory(plan, resources.memory, lambda memory: "even the smallest block does not fit: give --memory more")
+    return plan
+
+
+def with_brick(make: Make, shape: Shape, block: Shape, resources: Resources) -> Plan:
+    """The plan for a block with the smallest brick of neighbours that keeps the decode factor within 1.5.
+
+    Bricks that would leave workers idle, or whose chunks would not fit a quarter of a worker's memory, are
+    not considered; where none reaches the goal, the one that decodes least is taken.
+    """
+    grid = Grid(shape, block)
+    best: tuple[float, Plan] | None = None
+    for brick in bricks(grid, resources.workers):
+        cache = cache_bytes(block, brick)
+        if brick != (1,) * len(block) and cache > resources.memory // 4:
+            continue
+        plan = make(block, brick, Limits(cache, 1))
+        decode = max(stage.decode for stage in plan.stages)
+        if best is None or decode < best[0] - 0.01:
+            best = decode, plan
+        if decode <= DECODE_GOAL:
+            break
+    assert best is not None
+    return best[1]
+
+
+def bricks(grid: Grid, workers: int) -> list[Shape]:
+    """Bricks of up to 4 blocks an axis, smallest first, that still leave every worker its share."""
+    ndim = len(grid.block)
+    found = []
+    for brick in product((1, 2, 4), repeat=ndim):
+        brick = tuple(min(b, n) for b, n in zip(brick, grid.counts, strict=True))
+        tasks = prod(ceil(n / b) for n, b in zip(grid.counts, brick, strict=True))
+        busy = tasks / (ceil(tasks / workers) * workers)
+        if brick == (1,) * ndim or (tasks >= workers and busy > 0.9):
+            found.append(brick)
+    return sorted(dict.fromkeys(found), key=lambda brick: (prod(brick), brick))
+
+
+def cache_bytes(block: Shape, brick: Shape) -> int:
+    """Cache of decoded chunks: a brick and its halo of chunks, two bytes a voxel, between 32 and 512 MiB."""
+    voxels = prod(b * k + 128 for b, k in zip(block, brick, strict=True))
+    return min(max(2 * voxels, 32 << 20), 512 << 20)
+
+
+def expand(block: Sequence[int], shape: Shape) -> Shape:
+    """One size for all axes, or one for each; a block larger than the volume means all of it.
+
+    >>> expand((64,), (100, 50, 200))
+    (64, 50, 64)
+    """
+    items = tuple(int(b) for b in block)
+    if len(items) == 1:
+        items = items * len(shape)
+    if len(items) != len(shape):
+        raise ParameterError(f"block {items}: expected 1 or {len(shape)} sizes for a volume of shape {shape}")
+    if any(item < 1 for item in items):
+        raise ParameterError(f"block {items}: expected sizes of 1 voxel or more")
+    return tuple(min(b, _up(n)) for b, n in zip(items, shape, strict=True))
+
+
+def _up(n: int) -> int:
+    """An axis rounded up so that a shard of all of it divides into chunks of 64."""
+    return n if n <= 64 else -(-n // 64) * 64
+
+
+def _advice(make: Make, shape: Shape, resources: Resources, plan: Plan) -> str:
+    for side in SIDES.get(len(shape), SIDES[3]):
+        candidate = tuple(min(side, b) for b in plan.grid.block)
+        if candidate != plan.grid.block:
+            smaller = with_brick(make, shape, candidate, resources)
+            if smaller.memory <= resources.memory:
+                text = ",".join(map(str, dict.fromkeys(candidate))) if len(set(candidate)) == 1 else ",".join(
+                    map(str, candidate)
+                )
+                return f"--block {text} fits ({smaller.memory / 2**20:.0f} MiB), or give --memory {_mib(plan.memory)}"
+    return f"no smaller block fits either; give --memory {_mib(plan.memory)}"
+
+
+def _mib(count: int) -> str:
+    return f"{ceil(count / 2**20)}MiB"

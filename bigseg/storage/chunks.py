@@ -1,0 +1,246 @@
+"""Which files of an array are there: found by walking its folder once, without reading a voxel.
+
+Other writers leave out chunks that hold nothing but the fill value, so absence may be meant; but it may as well
+be loss. So a volume with missing chunks is refused until the user says which of the two it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from math import prod
+from stat import S_ISREG
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bigseg.errors import CorruptChunkError, InputError, MissingChunkError, StorageError
+from bigseg.grid import Shape
+from bigseg.storage.layout import Layout, read_node
+
+if TYPE_CHECKING:
+    from bigseg.storage.volume import Volume
+
+INDEXED = 2000
+"""Shards whose indexes are read before a run; more would take seconds, and their gaps are found while reading."""
+_ABSENT = np.uint64(2**64 - 1)
+
+
+class File(NamedTuple):
+    """One chunk or shard that is there."""
+
+    position: Shape
+    size: int
+    mtime: int
+
+
+class Presence(NamedTuple):
+    """What a walk found; keys are relative to the array's folder."""
+
+    missing: int
+    first_missing: list[str]
+    empty: int
+    first_empty: list[str]
+
+
+def check_source(volume: Volume) -> None:
+    """Refuse a volume with missing chunks (unless it is to be filled) or with files of 0 bytes.
+
+    Parameters
+    ----------
+    volume : an opened volume.
+
+    Raises
+    ------
+    MissingChunkError
+        With the number of missing chunks, the first ten, and how to accept them.
+    CorruptChunkError
+        When files are empty: an interrupted copy or a full disk, never a meaning.
+
+    Notes
+    -----
+    One walk of the folder: 100,000 files in about a second on a local disk. The indexes of up to 2,000
+    shards are read too.
+    """
+    found = presence(volume)
+    if found.empty:
+        raise CorruptChunkError(
+            f"{volume.folder}: {found.empty} files have 0 bytes ({_some(found.first_empty, found.empty)}): they were "
+            "lost while they were written or copied; copy them again from the original"
+        )
+    if volume.missing == "error":
+        if found.missing:
+            raise missing_error(volume, found.missing, found.first_missing)
+        inner, first = missing_in_shards(volume)
+        if inner:
+            raise missing_error(volume, inner, first)
+
+
+def missing_error(volume: Volume, count: int, first: list[str]) -> MissingChunkError:
+    """The refusal of a volume with missing chunks."""
+    return MissingChunkError(
+        f"{volume.folder}: {count} chunks are missing ({_some(first, count)}). If the program that wrote it leaves out "
+        "chunks that hold only the fill value, as most do, run again with --missing=fill (missing='fill'); if files "
+        "were lost, copy them again"
+    )
+
+
+def missing_chunks(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
+    """How many files of a volume are missing, and the keys of the first ones in raster order.
+
+    Parameters
+    ----------
+    volume : an opened volume; where it is one channel of an array, only its own chunks count.
+    limit : how many keys to give.
+    """
+    found = presence(volume, limit)
+    return found.missing, found.first_missing
+
+
+def presence(volume: Volume, limit: int = 10) -> Presence:
+    """Count missing and empty files of a volume in one walk of its folder."""
+    layout = layout_of(volume)
+    lead = _lead(volume, layout)
+    there = np.zeros(layout.counts[len(lead) :], bool)
+    empty = []
+    for file in walk(volume, layout):
+        there[file.position[len(lead) :]] = True
+        if not file.size:
+            empty.append(file.position)
+    absent = np.flatnonzero(~there.ravel())
+    first = [
+        layout.key((*lead, *map(int, np.unravel_index(flat, there.shape)))) for flat in absent[:limit]
+    ]
+    return Presence(len(absent), first, len(empty), [layout.key(at) for at in sorted(empty)[:limit]])
+
+
+def missing_in_shards(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
+    """How many chunks are marked as absent inside shards that are there, where these are few enough to look.
+
+    Raises
+    ------
+    CorruptChunkError
+        When a shard is too short to hold its index.
+    """
+    layout = layout_of(volume)
+    files = [] if layout.index is None else sorted(islice(walk(volume, layout), INDEXED + 1))
+    if len(files) > INDEXED:
+        return 0, []
+    inside = tuple(s // c for s, c in zip(layout.shard, layout.chunk, strict=True))
+    lead = tuple(p % s // c for p, s, c in zip(volume.prefix, layout.shard, layout.chunk, strict=False))
+    count, first = 0, []
+    for file in files:
+        index = _index(volume, layout, file, prod(inside)).reshape(*inside, 2)[lead]
+        real = tuple(
+            slice(0, -(-min(s, n - at * s) // c))
+            for n, s, c, at in list(zip(layout.shape, layout.shard, layout.chunk, file.position, strict=True))[len(lead) :]
+        )
+        gaps = np.argwhere((index[real] == _ABSENT).all(-1))
+        count += len(gaps)
+        key = layout.key(file.position)
+        first += [f"{key} [{','.join(map(str, gap))}]" for gap in gaps[: max(0, limit - len(first))].tolist()]
+    return count, first
+
+
+def content_token(volume: Volume) -> str:
+    """A hash over the files of a volume: their keys, sizes and times, and the metadata without attributes.
+
+    Two volumes with one token have the same voxels unless somebody set a file's time back.
+    """
+    layout = layout_of(volume)
+    node = read_node(volume.folder)
+    assert node is not None
+    found = hashlib.blake2b(json.dumps([node.document, volume.prefix], sort_keys=True).encode(), digest_size=16)
+    for file in sorted(walk(volume, layout)):
+        found.update(f"{layout.key(file.position)} {file.size} {file.mtime}\n".encode())
+    return found.hexdigest()
+
+
+def layout_of(volume: Volume) -> Layout:
+    """How the volume's array is stored, read again from its metadata.
+
+    Raises
+    ------
+    InputError
+        When the array is no longer there.
+    """
+    node = read_node(volume.folder)
+    if node is None or not node.is_array:
+        raise InputError(f"{volume.folder} holds no Zarr array any more: it was moved or removed after it was opened")
+    return node.layout()
+
+
+def walk(volume: Volume, layout: Layout) -> Iterator[File]:
+    """The files of a volume's chunks, in no order; whatever has no key of a chunk is passed over."""
+    head, separator = layout.keys[:-1], layout.keys[-1]
+    lead, counts = _lead(volume, layout), layout.counts
+    root = str(volume.folder)
+    try:
+        if separator == "/":
+            yield from _nested(os.path.join(root, head) if head else root, (), lead, counts)
+        else:
+            yield from _flat(root, f"{head}." if head else "", lead, counts)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot list {error.filename or root}: {error.strerror}") from error
+
+
+def _nested(folder: str, above: Shape, lead: Shape, counts: Shape) -> Iterator[File]:
+    axis = len(above)
+    last = axis == len(counts) - 1
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if not name.isdecimal() or int(name) >= counts[axis] or (axis < len(lead) and int(name) != lead[axis]):
+                continue
+            position = (*above, int(name))
+            if last:
+                state = entry.stat()
+                if S_ISREG(state.st_mode):
+                    yield File(position, state.st_size, state.st_mtime_ns)
+            elif entry.is_dir():
+                yield from _nested(entry.path, position, lead, counts)
+
+
+def _flat(folder: str, head: str, lead: Shape, counts: Shape) -> Iterator[File]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(head):
+                continue
+            parts = entry.name[len(head) :].split(".")
+            if len(parts) != len(counts) or not all(part.isdecimal() for part in parts):
+                continue
+            position = tuple(map(int, parts))
+            if position[: len(lead)] == lead and all(p < n for p, n in zip(position, counts, strict=True)):
+                state = entry.stat()
+                if S_ISREG(state.st_mode):
+                    yield File(position, state.st_size, state.st_mtime_ns)
+
+
+def _lead(volume: Volume, layout: Layout) -> Shape:
+    return tuple(p // s for p, s in zip(volume.prefix, layout.shard, strict=False))
+
+
+def _index(volume: Volume, layout: Layout, file: File, chunks: int) -> np.ndarray:
+    length = 16 * chunks
+    key = layout.key(file.position)
+    try:
+        with open(volume.folder / key, "rb", buffering=0) as handle:
+            handle.seek(max(0, file.size - length - 4) if layout.index == "end" else 0)
+            data = handle.read(length)
+    except OSError as error:
+        raise StorageError(f"cannot read {volume.folder / key}: {error.strerror}") from error
+    if len(data) < length:
+        raise CorruptChunkError(
+            f"{volume.folder / key} is damaged: expected a shard with an index of {length + 4} bytes, found "
+            f"{file.size} bytes in all; copy it again from the original"
+        )
+    return np.frombuffer(data, "<u8")
+
+
+def _some(keys: list[str], count: int) -> str:
+    return ", ".join(keys) + (" …" if count > len(keys) else "")

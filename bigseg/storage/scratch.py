@@ -1,0 +1,100 @@
+"""Partial results between two passes: named arrays in one durable, checked file a block.
+
+File layout, all little-endian::
+
+    magic "BSGP" | u32 header length | u32 crc of the header | header (JSON) | compressed arrays …
+
+The header lists name, dtype, shape, offset, length and crc of each array, so that one array is read
+without the others (joining reads only the face planes, merging only the columns).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numcodecs import zstd
+
+from bigseg.errors import CorruptChunkError, StorageError
+from bigseg.storage.durable import write_file
+
+MAGIC = b"BSGP"
+HEAD = struct.Struct("<4sII")
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The partial results of one run, below one folder; small enough to travel with every task."""
+
+    root: str
+
+    def path(self, stage: str, number: int) -> Path:
+        """Where the partial result of a unit lies: at most 4,096 files a folder."""
+        return Path(self.root).parent / self.name(stage, number)
+
+    def name(self, stage: str, number: int) -> str:
+        """The same, relative to the run's folder."""
+        return f"{Path(self.root).name}/{stage}/{number >> 12:05d}/{number & 4095:04d}.part"
+
+    def write(self, stage: str, number: int, arrays: Mapping[str, np.ndarray]) -> tuple[int, int]:
+        """Store arrays durably; gives back the file's length and crc32 for the journal."""
+        header, body, offset = [], [], 0
+        for name, array in arrays.items():
+            packed = zstd.compress(np.ascontiguousarray(array), 1) if array.size else b""
+            header.append([name, array.dtype.str, list(array.shape), offset, len(packed), zlib.crc32(packed)])
+            body.append(packed)
+            offset += len(packed)
+        head = json.dumps(header).encode()
+        data = b"".join([HEAD.pack(MAGIC, len(head), zlib.crc32(head)), head, *body])
+        write_file(self.path(stage, number), data)
+        return len(data), zlib.crc32(data)
+
+    def read(self, stage: str, number: int, names: Collection[str] | None = None) -> Arrays:
+        """The arrays of a unit's partial result, or only those named.
+
+        Raises
+        ------
+        CorruptChunkError
+            When the file is absent, cut or fails its checksum.
+        """
+        path = self.path(stage, number)
+        try:
+            with path.open("rb") as file:
+                magic, length, crc = HEAD.unpack(file.read(HEAD.size))
+                head = file.read(length)
+                if magic != MAGIC or zlib.crc32(head) != crc:
+                    raise ValueError("its header is damaged")
+                start, arrays = HEAD.size + length, {}
+                for name, dtype, shape, offset, size, check in json.loads(head):
+                    if names is not None and name not in names:
+                        continue
+                    file.seek(start + offset)
+                    packed = file.read(size)
+                    if zlib.crc32(packed) != check:
+                        raise ValueError(f"array {name!r} fails its checksum")
+                    arrays[name] = _unpack(packed, dtype, shape)
+        except FileNotFoundError:
+            raise CorruptChunkError(
+                f"partial result {path} is missing: expected what stage {stage} wrote for unit {number}; "
+                "run again with --restart"
+            ) from None
+        except (ValueError, struct.error) as error:
+            raise CorruptChunkError(
+                f"partial result {path} is damaged ({error}); delete it and run the same command again"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        return arrays
+
+
+def _unpack(packed: bytes, dtype: str, shape: list[int]) -> np.ndarray[Any, Any]:
+    if not packed:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(zstd.decompress(packed), dtype).reshape(shape)

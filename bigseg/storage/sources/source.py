@@ -1,0 +1,69 @@
+"""What every input that is not Zarr can do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from bigseg.errors import InputError
+from bigseg.grid import Box
+from bigseg.storage.spec import Spec
+
+
+class Source(Protocol):
+    """A file or a stack of files, read box by box; small and picklable."""
+
+    @property
+    def spec(self) -> Spec:
+        """What the volume is."""
+
+    @property
+    def name(self) -> str:
+        """Of the volume, from its file."""
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """The voxels of a box, C-contiguous and in native byte order."""
+
+    def token(self) -> str:
+        """What changes when a file changes: a hash over names, sizes and times."""
+
+    def describe(self) -> dict[str, str]:
+        """What it is, a line each, for people."""
+
+
+def files_token(paths: Iterable[str], choice: object = None) -> str:
+    """A hash over names, sizes and times of files, and over what was chosen inside them.
+
+    Raises
+    ------
+    InputError
+        When a file is gone.
+    """
+    found = hashlib.blake2b(repr(choice).encode(), digest_size=16)
+    for path in paths:
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read any more: {error.strerror}; put it back") from error
+        found.update(f"{os.path.basename(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return found.hexdigest()
+
+
+def check_box(box: Box, spec: Spec, where: str) -> None:
+    """Refuse a box that reaches outside of the volume."""
+    inside = all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, spec.shape, strict=True))
+    if not inside:
+        raise InputError(f"box {box.start} to {box.stop}: expected a box inside {where} of shape {spec.shape}")
+
+
+def stem(path: str) -> str:
+    """A file's name without its endings."""
+    name = os.path.basename(path.rstrip("/"))
+    for ending in (".ome.tif", ".ome.tiff"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return os.path.splitext(name)[0] or "volume"

@@ -1,0 +1,248 @@
+"""Thresholds and statistics from counts against scikit-image and numpy on the whole image."""
+
+from __future__ import annotations
+
+import statistics
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from skimage import data, filters
+
+from bigseg.errors import ParameterError, ValuesError
+from bigseg.local.histogram import bin_centers, bin_counts, count_values, extremes, values_of
+from bigseg.local.thresholds import (
+    METHODS,
+    Histogram,
+    moments_from_counts,
+    multi_otsu,
+    percentiles_from_counts,
+    rebin,
+)
+
+ORACLES = {name: getattr(filters, f"threshold_{name}") for name in METHODS}
+
+
+def mixture(dtype: str, seed: int = 0) -> NDArray[Any]:
+    """Three phases of unlike size and spread, over 200 values of small dtypes and thousands of large ones."""
+    rng = np.random.default_rng(seed)
+    parts = [rng.normal(m, s, n) for m, s, n in ((-40, 8, 9000), (10, 12, 4000), (70, 6, 2000))]
+    image = rng.permutation(np.concatenate(parts)).reshape(30, 20, 25)
+    if np.dtype(dtype).kind == "f":
+        return (image / 50).astype(dtype)
+    scale = 1 if np.dtype(dtype).itemsize == 1 else 40
+    offset = 0 if np.dtype(dtype).kind == "i" else 90 * scale
+    info = np.iinfo(dtype)
+    whole: NDArray[Any] = np.clip(np.rint(image * scale) + offset, info.min, info.max).astype(dtype)
+    return whole
+
+
+def counted(x: NDArray[Any]) -> Histogram:
+    """The histogram that the engine gathers: every value of integers, else 256 bins between the extremes."""
+    if x.dtype.kind in "iu":
+        return count_values(x), values_of(x.dtype)
+    lo, hi, _, _ = extremes(x)
+    return bin_counts(x, lo, hi), bin_centers(lo, hi, dtype=x.dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("method", list(METHODS))
+def test_thresholds_are_those_of_scikit_image(method: str, dtype: str) -> None:
+    """The threshold from the counts is exactly scikit-image's on the whole image, and is a Python number."""
+    for seed in range(4):
+        x = mixture(dtype, seed)
+        if seed % 2:
+            x = x.max() - x if x.dtype.kind != "i" else (-1 - x).astype(dtype)
+        found = METHODS[method](*counted(x))
+        assert found == ORACLES[method](x)
+        assert isinstance(found, int if x.dtype.kind != "f" else float)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_photograph_has_scikit_images_threshold(method: str) -> None:
+    """On real pictures, as integers and as real numbers, the threshold is scikit-image's."""
+    for image in (data.camera(), data.coins(), data.page(), data.moon()):
+        for x in (image, image.astype(np.uint16) * 257, (image / 255).astype(np.float32)):
+            assert METHODS[method](*counted(x)) == ORACLES[method](x)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(list(METHODS)),
+    hnp.arrays(st.sampled_from(["uint8", "int8", "uint16", "int16"]), st.integers(2, 60)),
+)
+def test_thresholds_agree_on_any_few_values(method: str, x: NDArray[Any]) -> None:
+    """On arbitrary images of a few voxels the threshold is scikit-image's."""
+    assume(x.min() < x.max())
+    assert METHODS[method](*counted(x)) == ORACLES[method](x)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(list(METHODS)),
+    hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-100, 100, width=32)),
+)
+def test_thresholds_agree_on_any_few_real_values(method: str, x: NDArray[Any]) -> None:
+    """On arbitrary real images the threshold is scikit-image's; where that fails, ours says why."""
+    assume(x.min() < x.max())
+    try:
+        counts, centers = counted(x)
+    except ValuesError:
+        return
+    try:
+        expected = ORACLES[method](x)
+    except IndexError:
+        with pytest.raises(ValuesError, match="take another method"):
+            METHODS[method](counts, centers)
+        return
+    assert METHODS[method](counts, centers) == expected
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float32", "float64"])
+def test_multi_otsu_is_that_of_scikit_image(classes: int, dtype: str) -> None:
+    """Thresholds for several classes are exactly scikit-image's on 8-bit and real images."""
+    x = mixture(dtype)
+    assert multi_otsu(*counted(x), classes) == tuple(filters.threshold_multiotsu(x, classes))
+
+
+@settings(max_examples=100, deadline=None)
+@given(hnp.arrays("uint8", st.integers(5, 60), elements=st.integers(0, 40)), st.sampled_from([2, 3, 4]))
+def test_multi_otsu_agrees_on_any_few_values(x: NDArray[Any], classes: int) -> None:
+    """On arbitrary small images, where equally good thresholds are common, the choice is scikit-image's."""
+    assume(len(np.unique(x)) >= classes)
+    assert multi_otsu(*counted(x), classes) == tuple(filters.threshold_multiotsu(x, classes))
+
+
+@pytest.mark.parametrize("seed", [2, 857, 1133])
+def test_multi_otsu_rounds_as_scikit_image(seed: int) -> None:
+    """Where float32 sums of counts and of shares prefer neighbouring bins, the choice is scikit-image's."""
+    rng = np.random.default_rng(seed)
+    rng.integers(30, 256)
+    spread = rng.uniform(5, 40)
+    x = np.clip(rng.normal(100, spread, int(rng.integers(50, 3000))), 0, 255).astype(np.uint8)
+    found = [multi_otsu(*counted(x), classes) for classes in (2, 3)]
+    assert found == [tuple(filters.threshold_multiotsu(x, classes)) for classes in (2, 3)]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+def test_multi_otsu_of_16_bits_takes_256_bins(dtype: str) -> None:
+    """16-bit images get 256 bins, as scikit-image on float64; up to 256 values are all kept."""
+    x = mixture(dtype)
+    assert int(x.max()) - int(x.min()) > 256
+    for classes in (2, 3, 4):
+        assert multi_otsu(*counted(x), classes) == tuple(
+            filters.threshold_multiotsu(x.astype(float), classes)
+        )
+    narrow = (x // 40).astype(dtype)
+    assert multi_otsu(*counted(narrow), 3) == tuple(filters.threshold_multiotsu(narrow, 3))
+
+
+def test_multi_otsu_can_search_every_value() -> None:
+    """With as many bins as values the thresholds of a 16-bit image are scikit-image's on the integers."""
+    x = (mixture("uint16") // 8).astype(np.uint16)
+    assert len(np.unique(x)) > 256
+    assert multi_otsu(*counted(x), 3, bins=65536) == tuple(filters.threshold_multiotsu(x, 3))
+
+
+def test_five_classes_of_five_values() -> None:
+    """As many values as classes are parted one by one; fewer are refused."""
+    x = np.array([3, 3, 7, 9, 9, 200, 201], np.uint8)
+    assert multi_otsu(*counted(x), 5) == tuple(filters.threshold_multiotsu(x, 5)) == (3, 7, 9, 200)
+    with pytest.raises(ValuesError, match="at least 4 different values"):
+        multi_otsu(*counted(x[:5]), 4)
+    with pytest.raises(ParameterError, match="2 to 5 classes"):
+        multi_otsu(*counted(x), 6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    hnp.arrays(st.sampled_from(["uint8", "int8", "uint16", "int16"]), st.integers(1, 60)),
+    st.sampled_from([1, 5, 256]),
+)
+def test_rebinned_counts_are_numpys(x: NDArray[Any], bins: int) -> None:
+    """Counts of values put into bins equal numpy.histogram of the image as float64."""
+    counts, centers = rebin(*counted(x), bins)
+    expected, edges = np.histogram(x.astype(float), bins)
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(centers, (edges[1:] + edges[:-1]) / 2)
+    assert counts.dtype == np.int64
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_constant_and_empty_images_are_refused(method: str) -> None:
+    """An image of one value, or of none, has no threshold, and the message names the value."""
+    with pytest.raises(ValuesError, match=f"{method} needs at least 2 different values.*all 8 voxels have 7"):
+        METHODS[method](*counted(np.full((2, 2, 2), 7, np.uint8)))
+    with pytest.raises(ValuesError, match="different values"):
+        METHODS[method](*counted(np.full(4, 0.25, np.float32)))
+    with pytest.raises(ValuesError, match="all zero"):
+        METHODS[method](np.zeros(256, np.int64), np.arange(256))
+    with pytest.raises(ParameterError, match="one common length"):
+        METHODS[method](np.ones(4, np.int64), np.arange(5))
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_counts_of_a_huge_volume_are_taken(method: str) -> None:
+    """Counts of a volume of 1.6e13 voxels give the threshold of the same shares in a small one."""
+    counts, values = counted(mixture("uint8"))
+    assert METHODS[method](counts * 2**30, values) == METHODS[method](counts, values)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_percentiles_are_those_of_numpy(dtype: str) -> None:
+    """Percentiles equal numpy.percentile's, linear, bit for bit, for any number of voxels."""
+    q = np.concatenate([[0, 100, 50, 99.9, 0.1, 1 / 3], np.random.default_rng(0).uniform(0, 100, 200)])
+    for n in (1, 2, 3, 10, 101, 15000):
+        x = mixture(dtype).ravel()[:n]
+        np.testing.assert_array_equal(
+            percentiles_from_counts(*counted(x), q), np.percentile(x.astype(int), q)
+        )
+    assert percentiles_from_counts(*counted(x), 25.0) == np.percentile(x, 25.0)
+    assert percentiles_from_counts(*counted(x), [[1, 2], [3, 4]]).shape == (2, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(hnp.arrays(st.sampled_from(["uint8", "int16"]), st.integers(1, 30)), st.floats(0, 100))
+def test_any_percentile_is_numpys(x: NDArray[Any], q: float) -> None:
+    """Arbitrary images and percentages agree with numpy."""
+    assert percentiles_from_counts(*counted(x), q) == np.percentile(x.astype(int), q)
+
+
+def test_percentiles_outside_the_scale_are_refused() -> None:
+    """Percentages outside 0 to 100 and empty counts are refused."""
+    for q in (-1, 100.1, [50, np.nan]):
+        with pytest.raises(ParameterError, match="between 0 and 100"):
+            percentiles_from_counts(np.ones(3, np.int64), np.arange(3), q)
+    with pytest.raises(ValuesError, match="all zero"):
+        percentiles_from_counts(np.zeros(3, np.int64), np.arange(3), 50)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_moments_are_exact(dtype: str) -> None:
+    """Mean and standard deviation are those of exact fractions, and numpy's to 1e-12."""
+    x = mixture(dtype).ravel()[:3000]
+    found = moments_from_counts(*counted(x))
+    assert found[:3] == (x.size, x.min(), x.max())
+    exact = [Fraction(int(value)) for value in x]
+    assert found.mean == float(statistics.mean(exact))
+    assert found.std == float(statistics.pvariance(exact)) ** 0.5
+    np.testing.assert_allclose(found[3:], (x.mean(), x.std()), rtol=1e-12)
+
+
+def test_moments_of_a_huge_volume_do_not_overflow() -> None:
+    """Sums of squares far beyond 64 bits are exact: a volume of 2e18 voxels at full scale."""
+    found = moments_from_counts(np.array([10**18, 0, 10**18]), np.array([65533, 65534, 65535]))
+    assert found == (2 * 10**18, 65533, 65535, 65534.0, 1.0)
+    assert moments_from_counts(np.array([10**18]), np.array([-32768])) == (
+        10**18,
+        -32768,
+        -32768,
+        -32768.0,
+        0.0,
+    )
