@@ -19,7 +19,8 @@ alone (``--debug`` adds the traceback) and leaves with the class's ``exit_code``
     │   ├── ChangedError        5   it was made by a different pipeline or input
     │   └── IncompleteError     5   it is not complete and must not be read as if it were
     ├── StorageError            6   reading or writing failed (space, permission, I/O)
-    └── ExactnessError          7   a self-check failed: a pass did not reproduce another
+    ├── ExactnessError          7   a self-check failed: a pass did not reproduce another
+    └── ComputeError            1   a block failed in a way that nobody foresaw, or the workers were lost
 """
 
 from __future__ import annotations
@@ -97,3 +98,7 @@ class ExactnessError(BigsegError):
     """A self-check failed: a pass did not reproduce what another computed."""
 
     exit_code = 7
+
+
+class ComputeError(BigsegError):
+    """A block failed in a way that nobody foresaw, or the workers were lost."""

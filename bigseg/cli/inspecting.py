@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,60 +12,59 @@ from bigseg.cli.options import Command
 
 
 def info(
-    volume: Annotated[str, typer.Argument(help="OME-Zarr, Zarr, TIFF, NPY")],
+    volume: Annotated[str, typer.Argument(help=options.READABLE)],
+    level: options.Level = 0,
+    channel: options.Channel = None,
     missing: options.Missing = "error",
+    spacing: options.Spacing = None,
     as_json: options.Json = False,
 ) -> None:
-    """What a volume is: shape, dtype, spacing, chunks, levels, and whether all its chunks are there."""
-    from bigseg.cli.show import volume_facts
-    from bigseg.storage.sources.opening import open_source
+    """What a volume is: shape, dtype, spacing, chunks, levels, and how many of its chunks are missing."""
+    from bigseg.cli.show import volume_facts, volume_lines
 
-    facts = volume_facts(open_source(volume, missing=missing))
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        print("\n".join(f"{name:12s} {value}" for name, value in facts.items()))
+    facts = volume_facts(options.opened(volume, level, channel, missing, spacing))
+    print(json.dumps(facts) if as_json else volume_lines(facts))
 
 
 def plan(
-    pipeline: Annotated[Path, typer.Argument(help="the pipeline file (YAML)")],
+    pipeline: options.Pipeline,
     inputs: options.Volume,
+    changes: options.Changes = None,
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
-    changes: options.Changes = None,
+    level: options.Level = 0,
+    channel: options.Channel = None,
     missing: options.Missing = "error",
+    spacing: options.Spacing = None,
     as_json: options.Json = False,
 ) -> None:
     """What a run would do: stages, tasks, bytes, memory a worker, what is stored between and why."""
+    chosen = options.settings(block, workers, memory)
+
     from bigseg.cli.show import plan_facts, plan_table
     from bigseg.pipeline.pipeline import Pipeline
+    from bigseg.pipeline.planning import local_resources
 
     pipe = Pipeline.load(pipeline, changes or ())
-    found = pipe.plan(
-        options.inputs(inputs, missing),
-        block=options.sizes(block),
-        workers=workers,
-        memory=options.byte_count(memory),
-    )
+    opened = options.inputs(inputs, level, channel, missing, spacing)
+    found = pipe.plan(opened, **chosen)
+    resources = local_resources(chosen["workers"], chosen["memory"])
     if as_json:
-        print(json.dumps(plan_facts(found)))
+        print(json.dumps(plan_facts(found, pipe, resources)))
     else:
-        plan_table(found)
+        plan_table(found, pipe, resources)
 
 
 def status(
-    out: Annotated[Path, typer.Argument(help="the folder of a run")],
+    out: options.RunFolderArgument,
     as_json: options.Json = False,
 ) -> None:
-    """Where a run is: complete, incomplete or failed, and how many blocks of which stage are done."""
-    from bigseg.cli.show import status_facts
+    """Where a run or an ingest is: complete, incomplete or failed, how many blocks of each stage, what to do."""
+    from bigseg.cli.show import status_facts, status_lines
 
     facts = status_facts(out)
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        print("\n".join(f"{name:12s} {value}" for name, value in facts.items()))
+    print(json.dumps(facts) if as_json else status_lines(facts))
 
 
 def ops(
@@ -74,19 +72,20 @@ def ops(
     as_json: options.Json = False,
 ) -> None:
     """The operations, a line each; or everything about one."""
-    from bigseg.cli.show import op_page, ops_list
+    from bigseg.cli.operations import find_op, op_facts, op_page, ops_list
+    from bigseg.ops.registry import OPS
 
     if as_json:
-        from bigseg.ops.registry import OPS
-
-        print(json.dumps({key: kind.model_json_schema() for key, kind in OPS.items() if name in (None, key)}))
+        print(json.dumps([op_facts(kind) for kind in OPS.values()] if name is None else op_facts(find_op(name))))
+    elif name is None:
+        ops_list()
     else:
-        print(ops_list() if name is None else op_page(name))
+        op_page(name)
 
 
 COMMANDS = (
-    Command(info, "Example: bigseg info cement.ome.zarr"),
-    Command(plan, "Example: bigseg plan pipelines/voids.yaml -i cement.ome.zarr --workers 2 --memory 2GiB"),
-    Command(status, "Example: bigseg status runs/cement"),
-    Command(ops, "Example: bigseg ops hysteresis"),
+    Command(info, "bigseg info cement.ome.zarr"),
+    Command(plan, "bigseg plan pipelines/voids.yaml -i cement.ome.zarr --workers 2 --memory 2GiB"),
+    Command(status, "bigseg status runs/cement"),
+    Command(ops, "bigseg ops hysteresis"),
 )

@@ -5,22 +5,35 @@ Everything heavy is imported inside the commands, so that ``bigseg --help`` answ
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
 from bigseg.cli import inspecting, making
-from bigseg.errors import BigsegError
+from bigseg.errors import BigsegError, StorageError
 
-EXIT_CODES = """Exit codes: 0 done · 1 an unexpected error · 2 wrong usage, pipeline or parameter · 3 the input cannot
-be used · 4 the plan does not fit into the memory · 5 the output folder cannot be used (locked, foreign, changed,
-incomplete) · 6 reading or writing failed · 7 a self-check failed · 130 interrupted (run again to continue)"""
+EXIT_CODES = {
+    0: "done",
+    1: "an unexpected error",
+    2: "wrong usage, pipeline or parameter",
+    3: "the input cannot be used",
+    4: "the plan does not fit into the memory",
+    5: "the output folder cannot be used (locked, foreign, changed, incomplete)",
+    6: "reading or writing failed (space, permission, I/O)",
+    7: "a self-check failed",
+    130: "interrupted (Ctrl-C); run the same command again to continue",
+    143: "stopped (SIGTERM); run the same command again to continue",
+}
 
 app = typer.Typer(
     name="bigseg",
     help="Exact, resumable segmentation of volumes that no memory can hold.",
-    epilog=EXIT_CODES,
+    epilog="Exit codes:\n" + "\n".join(f"{code:>4}  {text}" for code, text in EXIT_CODES.items()),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -28,49 +41,94 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (*making.COMMANDS, *inspecting.COMMANDS):
-    app.command(epilog=command.example)(command.function)
-
-
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
-    version: Annotated[bool, typer.Option("--version", help="print the version and leave")] = False,
-) -> None:
-    """Read what holds for every command."""
-    _State.debug = debug
-    if version:
-        from bigseg import __version__
-
-        print(__version__)
-        raise typer.Exit
+    app.command(epilog=f"Example: {command.example}")(command.function)
 
 
 class _State:
     debug = False
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from bigseg import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and leave", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Read what holds for every command."""
+    _State.debug = debug
+
+
+class Stopped(BaseException):
+    """A signal asked this process to leave; raised where it works, so that locks and workers are released."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """First leave in order; a second signal of the kind ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(number)
+
+
 def main() -> NoReturn:
-    """The entry point: errors made for the user become one message and their exit code."""
+    """The entry point of the ``bigseg`` command."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    code = run(sys.argv[1:])
     try:
-        app(standalone_mode=False)
+        sys.stdout.flush()
+    except OSError:  # whoever read our output has left: nothing is lost
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; errors become one message on stderr and their exit code."""
+    _State.debug = False
+    try:
+        found = app(args=list(arguments), prog_name="bigseg", standalone_mode=False)
     except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        return int(leave.exit_code)
+    except (Stopped, KeyboardInterrupt) as stop:
+        code = getattr(stop, "exit_code", 130)
+        return _say(f"{EXIT_CODES.get(code, 'stopped')}", code)
+    except BrokenPipeError:
+        return 0
     except BigsegError as error:
-        if _State.debug:
-            raise
-        print(f"bigseg: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("bigseg: interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+        return _fail(error, str(error), error.exit_code)
+    except OSError as error:
+        return _fail(error, f"reading or writing failed: {error}", StorageError.exit_code)
     except Exception as error:
-        if _State.debug:
-            raise
-        code = getattr(error, "exit_code", 1)
-        show = getattr(error, "show", None)
-        if show is not None:  # click's own usage errors know how to show themselves
-            show()
-        else:
-            print(f"bigseg: unexpected {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
-        sys.exit(code)
-    sys.exit(0)
+        if hasattr(error, "format_message"):  # the parser's own: unknown options, missing arguments
+            message = error.format_message()
+            return _say(f"{message} (--help shows how)", 2) if message else 2
+        return _fail(error, f"unexpected {type(error).__name__}: {error} (bigseg --debug … shows where)", 1)
+    return found if isinstance(found, int) else 0
+
+
+def _fail(error: Exception, message: str, code: int) -> int:
+    if _State.debug:
+        import traceback
+
+        traceback.print_exception(error)
+    return _say(message, code)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"bigseg: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,103 +15,141 @@ from bigseg.cli.options import Command
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="where the results go")] = Path("bigseg-demo"),
-    workers: Annotated[int, typer.Option(min=0, help="processes on this machine")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="processes on this machine, 0: this process")] = 2,
+    restart: options.Restart = False,
 ) -> None:
     """The whole thing on a real sample: ingest, plan, segment, measure, report."""
+    from bigseg.cli.progress import Progress
+    from bigseg.cli.show import plan_table
     from bigseg.demo import run_demo
 
-    run_demo(folder, workers)
+    run_demo(
+        folder,
+        workers,
+        restart=restart,
+        say=lambda text: print(text, flush=True),
+        show_plan=plan_table,
+        watch=lambda plan: Progress(plan, transient=True),
+    )
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="TIFF, folder or glob of TIFFs, NPY, Zarr")],
+    source: Annotated[str, typer.Argument(help=options.READABLE)],
     target: Annotated[Path, typer.Argument(help="the image to make: NAME.ome.zarr")],
-    spacing: Annotated[str | None, typer.Option(help='voxel size: "0.65 um" or "2,1,1 um" [from the file]')] = None,
+    spacing: options.Spacing = None,
+    level: options.Level = 0,
+    channel: options.Channel = None,
+    missing: options.Missing = "error",
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
-    missing: options.Missing = "error",
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
-    """Store a file as a sharded OME-Zarr 0.5 image with a pyramid; resumable."""
-    from bigseg.cli.progress import Progress
-    from bigseg.pipeline.ingest import ingest as store
-    from bigseg.storage.sources.opening import open_source
+    """Store a file as a sharded OME-Zarr 0.5 image with a pyramid; the same command again continues."""
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
 
-    origin = open_source(source, missing=missing, spacing=spacing)
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file)
-    volume = store(origin, target, observe=Progress(0, as_json), restart=restart, **chosen)
-    found = {"image": str(target), "shape": list(volume.spec.shape), "dtype": str(volume.spec.dtype)}
-    print(json.dumps(found) if as_json else f"{target}: {'x'.join(map(str, volume.spec.shape))} {volume.spec.dtype}")
+    from bigseg.cli.progress import Progress
+    from bigseg.cli.show import volume_facts
+    from bigseg.pipeline.ingest import prepare_ingest
+    from bigseg.pipeline.running import Settings
+    from bigseg.report.wording import by
+
+    origin = options.opened(source, level, channel, missing, spacing)
+    prepared = prepare_ingest(origin, target, Settings(**chosen, report=False))
+    if not as_json:
+        print(f"{target}: {prepared.found}", file=sys.stderr)
+    with Progress(prepared.plan, as_json) as progress:
+        volume = prepared.run(progress)
+    if as_json:
+        print(json.dumps(volume_facts(volume)))
+    else:
+        spec = volume.spec
+        size = f"{by(spec.shape)} {spec.dtype}, {by(spec.spacing)} {spec.unit or '(no unit)'}"
+        print(f"{target}: {size}, {volume.levels} levels")
 
 
 def run(
-    pipeline: Annotated[Path, typer.Argument(help="the pipeline file (YAML)")],
+    pipeline: options.Pipeline,
     inputs: options.Volume,
-    out: Annotated[Path, typer.Option("-o", "--out", help="the run's folder; an existing run is continued")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the run's folder; a run that is there is continued")],
+    changes: options.Changes = None,
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
-    changes: options.Changes = None,
+    level: options.Level = 0,
+    channel: options.Channel = None,
     missing: options.Missing = "error",
+    spacing: options.Spacing = None,
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
     """Run a pipeline on a volume, or continue where a run of the same was stopped."""
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
+
     from bigseg.cli.progress import Progress
     from bigseg.cli.show import run_summary
     from bigseg.engine.folder import RunFolder
     from bigseg.pipeline.pipeline import Pipeline
-    from bigseg.pipeline.running import describe_existing
+    from bigseg.pipeline.running import Settings, describe_existing, run_prepared
 
     pipe = Pipeline.load(pipeline, changes or ())
-    opened = options.inputs(inputs, missing)
+    opened = options.inputs(inputs, level, channel, missing, spacing)
+    prepared, start = pipe.check(opened, out, Settings(**chosen))
     if not as_json:
-        typer.echo(f"{out}: {'begins again' if restart else describe_existing(RunFolder(out))}", err=True)
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file)
-    done = pipe.run(opened, out, observe=Progress(0, as_json), restart=restart, **chosen)
-    print(json.dumps(done.record) if as_json else run_summary(done.path, done.record))
+        print(f"{out}: {describe_existing(RunFolder(out))}", file=sys.stderr)
+    with Progress(prepared.plan, as_json) as progress:
+        done = run_prepared(pipe.as_dict(), prepared, start, progress)
+    print(json.dumps({"folder": str(out), **done.record}) if as_json else run_summary(out, done.record))
 
 
 def preview(
-    pipeline: Annotated[Path, typer.Argument(help="the pipeline file (YAML)")],
+    pipeline: options.Pipeline,
     inputs: options.Volume,
-    z: Annotated[int | None, typer.Option(help="the plane to show [the middle]")] = None,
+    z: Annotated[int | None, typer.Option("--z", help="the plane to show (default: the middle)")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="the picture to write")] = Path("preview.png"),
     planes: Annotated[int, typer.Option(min=1, help="planes computed around it: what global steps can see")] = 17,
+    side: Annotated[int, typer.Option(min=16, help="longest side in y and x that is computed, cut from the middle")] = 1024,
     changes: options.Changes = None,
+    level: options.Level = 0,
+    channel: options.Channel = None,
     missing: options.Missing = "error",
+    spacing: options.Spacing = None,
+    as_json: options.Json = False,
 ) -> None:
     """A picture of one plane under every step, computed on a thin slab: seconds, whatever the volume's size."""
     from bigseg.pipeline.pipeline import Pipeline
 
     pipe = Pipeline.load(pipeline, changes or ())
-    found = pipe.preview(options.inputs(inputs, missing), z=z, planes=planes)
+    found = pipe.preview(options.inputs(inputs, level, channel, missing, spacing), z=z, planes=planes, side=side)
     out.write_bytes(found.picture)
-    print(f"{out}: {found.note}")
+    if as_json:
+        print(json.dumps({"picture": str(out), "note": found.note, "values": found.values}))
+    else:
+        print(f"{out}: {found.note}")
 
 
 def report(
-    out: Annotated[Path, typer.Argument(help="the folder of a run")],
-    allow_incomplete: Annotated[bool, typer.Option(help="report on a run that has not finished")] = False,
+    out: options.RunFolderArgument,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="report on a run that has not finished")
+    ] = False,
 ) -> None:
     """Write a run's report.html anew."""
     from bigseg.engine.folder import complete
     from bigseg.report.page import write_report
 
-    record: dict[str, Any] = complete(out, allow_incomplete)
-    print(write_report(out, record))
+    print(write_report(out, complete(out, allow_incomplete)))
 
 
 COMMANDS = (
-    Command(demo, "Example: bigseg demo demo-run"),
-    Command(ingest, 'Example: bigseg ingest scans/cement.tif cement.ome.zarr --spacing "2.5 um"'),
-    Command(run, "Example: bigseg run pipelines/voids.yaml -i cement.ome.zarr -o runs/cement --workers 2 --memory 2GiB"),
-    Command(preview, "Example: bigseg preview pipelines/voids.yaml -i cement.ome.zarr --z 100 -o preview.png"),
-    Command(report, "Example: bigseg report runs/cement"),
+    Command(demo, "bigseg demo demo-run"),
+    Command(ingest, 'bigseg ingest scans/cement.tif cement.ome.zarr --spacing "2.5 um"'),
+    Command(run, "bigseg run pipelines/voids.yaml -i cement.ome.zarr -o runs/cement --workers 2 --memory 2GiB"),
+    Command(preview, "bigseg preview voids -i cement.ome.zarr --z 100 --set smooth.sigma=2 -o preview.png"),
+    Command(report, "bigseg report runs/cement"),
 )

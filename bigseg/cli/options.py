@@ -13,6 +13,7 @@ import typer
 from bigseg.errors import UsageError
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY"
 
 
 @dataclass(frozen=True)
@@ -23,46 +24,68 @@ class Command:
     example: str
 
 
+Pipeline = Annotated[str, typer.Argument(help="the pipeline file (YAML), or a recipe by name: voids")]
 Volume = Annotated[
     list[str],
-    typer.Option("-i", "--input", help="the volume: OME-Zarr, Zarr, TIFF, NPY; several as name=path", show_default=False),
+    typer.Option("-i", "--input", help=f"the volume: {READABLE}; several as name=path", show_default=False),
 ]
-Block = Annotated[str | None, typer.Option(help="voxels per axis computed at a time: 256 or 64,256,256 [plan's choice]")]
-Workers = Annotated[int | None, typer.Option(min=0, help="processes on this machine; 0: this process [all cores]")]
-Memory = Annotated[str | None, typer.Option(help="memory of a worker: 2GiB [an even share of what is free]")]
-Scheduler = Annotated[str | None, typer.Option(help="address of a running Dask scheduler")]
+RunFolderArgument = Annotated[Path, typer.Argument(help="the folder of a run")]
+Block = Annotated[
+    str | None, typer.Option(metavar="SIZES", help="voxels per axis computed at a time, 256 or 64,256,256 (default: the plan's choice)")
+]
+Workers = Annotated[int | None, typer.Option(min=0, help="processes on this machine, 0: this process (default: all cores)")]
+Memory = Annotated[str | None, typer.Option(help="memory of a worker: 2GiB (default: an even share of what is free)")]
+Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="a running Dask scheduler: tcp://host:8786")]
 SchedulerFile = Annotated[Path | None, typer.Option(help="file that a running Dask scheduler wrote")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="change a parameter: voids.low=60", metavar="STEP.KEY=VALUE")]
-Restart = Annotated[bool, typer.Option(help="remove what an earlier run left, begin again")]
-Missing = Annotated[str, typer.Option(help="chunks that are not there: error, or fill with the fill value")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="change a parameter: voids.low=60", metavar="STEP.KEY=VALUE")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="remove what an earlier run left, begin again")]
+Level = Annotated[int, typer.Option(min=0, help="resolution of an OME-Zarr image, 0 the finest")]
+Channel = Annotated[str | None, typer.Option(help="which channel, by number or name, where there are several")]
+Missing = Annotated[str, typer.Option(metavar="error|fill", help="chunks that are not there: refuse, or take the fill value")]
+Spacing = Annotated[str | None, typer.Option(help='voxel size, "0.65 um" or "2 1 1 um" (default: what the file says)')]
 
 
 def settings(
-    block: str | None, workers: int | None, memory: str | None, scheduler: str | None, scheduler_file: Path | None
+    block: str | None,
+    workers: int | None,
+    memory: str | None,
+    scheduler: str | None = None,
+    scheduler_file: Path | None = None,
+    restart: bool = False,
 ) -> dict[str, Any]:
     """The run's settings from the options."""
+    if scheduler and scheduler_file:
+        raise UsageError("--scheduler and --scheduler-file both name a cluster: give one of them")
+    if workers is not None and (scheduler or scheduler_file):
+        raise UsageError("--workers starts processes on this machine, --scheduler uses a running cluster: give one of them")
     return {
         "block": sizes(block),
         "workers": workers,
         "memory": byte_count(memory),
         "scheduler": scheduler,
         "scheduler_file": str(scheduler_file) if scheduler_file else None,
+        "restart": restart,
     }
 
 
 def sizes(text: str | None) -> tuple[int, ...] | None:
     """``"256"`` or ``"64,256,256"``.
 
-    >>> sizes("64,256,256")
-    (64, 256, 256)
+    >>> sizes("64,256,256"), sizes("64x64x64")
+    ((64, 256, 256), (64, 64, 64))
     """
     if text is None:
         return None
     try:
-        return tuple(int(item) for item in text.replace("x", ",").split(","))
+        found = tuple(int(item) for item in text.replace("x", ",").split(","))
     except ValueError:
-        raise UsageError(f"--block {text}: expected whole numbers, as in 256 or 64,256,256") from None
+        found = ()
+    if not found or min(found) < 1:
+        raise UsageError(f"--block {text}: expected whole numbers of 1 or more, as in 256 or 64,256,256")
+    return found
 
 
 def byte_count(text: str | None) -> int | None:
@@ -73,21 +96,27 @@ def byte_count(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?i?)b?\s*", text.lower())
-    try:
-        if match:
-            return int(float(match[1]) * UNITS[match[2]])
-    except (ValueError, KeyError):
-        pass
-    raise UsageError(f"--memory {text}: expected a number of bytes with a unit, as in 2GiB or 500MB")
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", text.lower())
+    count = int(float(match[1]) * UNITS[match[2]]) if match and match[2] in UNITS else 0
+    if count < 1:
+        raise UsageError(f"--memory {text}: expected a number of bytes with a unit, as in 2GiB or 500MB")
+    return count
 
 
-def inputs(items: Sequence[str], missing: str) -> dict[str, Any]:
-    """``path`` or ``name=path`` options as opened inputs."""
+def opened(path: str, level: int, channel: str | None, missing: str, spacing: str | None) -> Any:
+    """One input, opened; only its metadata is read."""
     from bigseg.storage.sources.opening import open_source
 
     if missing not in ("error", "fill"):
         raise UsageError(f"--missing {missing}: expected error or fill")
+    chosen = int(channel) if channel is not None and channel.isdecimal() else channel
+    return open_source(path, level, chosen, missing, spacing)  # type: ignore[arg-type]
+
+
+def inputs(
+    items: Sequence[str], level: int, channel: str | None, missing: str, spacing: str | None
+) -> dict[str, Any]:
+    """``path`` or ``name=path`` options as opened inputs."""
     named: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
@@ -95,4 +124,4 @@ def inputs(items: Sequence[str], missing: str) -> dict[str, Any]:
         if key in named:
             raise UsageError(f"-i {item}: the input {key!r} is given twice; name them: -i xray=a.zarr -i neutron=b.zarr")
         named[key] = value
-    return {name: open_source(path, missing=missing) for name, path in named.items()}
+    return {name: opened(path, level, channel, missing, spacing) for name, path in named.items()}

@@ -7,24 +7,36 @@ blocks travel several to a task, so that a task takes about a second and its 3-4
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+import traceback
+from asyncio import CancelledError
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster, as_completed
-from distributed.client import FuturesCancelledError
-from distributed.comm import CommClosedError
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
-from bigseg.engine.work import Done, Work
-from bigseg.errors import BigsegError, StorageError, UsageError
+from bigseg.engine.work import Done, Work, attempt
+from bigseg.errors import BigsegError, ComputeError, UsageError
 
 WINDOW = 3
 """Tasks a thread in flight: one running, one waiting, one on its way back."""
 TASK_SECONDS = 0.7
 """Aim of a task's length; between 0.5 and 2 s both overhead and loss at a kill are small."""
 MOST_BLOCKS = 256
+CONNECT_SECONDS = 15
+"""How long a scheduler may take to answer."""
+WORKERS_SECONDS = 60
+"""How long a scheduler that answers may be without any worker, at the start."""
+ALONE_SECONDS = 600
+"""How long all workers may be gone during a run: nodes that were preempted come back."""
+COUNT_SECONDS = 2.0
+"""Between two looks how many workers there are."""
 
 SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
@@ -53,17 +65,34 @@ ENVIRONMENT = {
 
 
 class DaskExecutor:
-    """Runs stages on the workers of a Dask cluster."""
+    """Runs stages on the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : of its own; closed with the executor.
+    where : the cluster's name for people.
+    owned : a cluster that was started for this run; closed with the executor.
+    """
 
     def __init__(self, client: Client, where: str, owned: Any = None) -> None:
         self.client = client
         self.where = where
         self._owned = owned
+        self._address, self._security = client.scheduler.address, client.security
+        self._counted = (0, float("-inf"))
 
     @property
     def workers(self) -> int:
-        """Threads of all workers."""
-        return max(1, sum(self.client.nthreads().values()))
+        """Threads of all workers, at least one."""
+        return max(1, self._threads())
+
+    def _threads(self) -> int:
+        """Threads of all workers as of the last two seconds: asking the scheduler costs a millisecond."""
+        count, when = self._counted
+        if time.monotonic() - when > COUNT_SECONDS:
+            count = sum(self.client.nthreads().values())
+            self._counted = count, time.monotonic()
+        return count
 
     @property
     def memory(self) -> int | None:
@@ -72,41 +101,43 @@ class DaskExecutor:
         limits = [w["memory_limit"] // max(1, w["nthreads"]) for w in workers if w["memory_limit"]]
         return min(limits, default=None)
 
-    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Iterator[Done]:
+    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Generator[Done]:
         """Yield each unit as it is done, in the order of completion.
 
         Raises
         ------
         BigsegError
             The first error a unit met; tasks still running are cancelled.
+        ComputeError
+            When the workers were lost, or a unit failed unexpectedly.
         """
         queue = iter(bricks)
-        flying: set[Future] = set()
-        finished = as_completed(with_results=True, loop=self.client.loop)
+        flying: dict[Future, list[int]] = {}
+        finished = as_completed(loop=self.client.loop)
         seconds = 0.0
         try:
             while True:
                 while len(flying) < WINDOW * self.workers and (units := self._task(queue, seconds)):
                     key = f"{work.stage}-{units[0]}-{os.urandom(4).hex()}"
                     future = self.client.submit(run_units, work, units, key=key, pure=False)
-                    flying.add(future)
+                    flying[future] = units
                     finished.add(future)
                 if not flying:
                     return
-                future, done = next(finished)
-                flying.discard(future)
+                future = self._next(finished)
+                done, error = self._result(future, work, flying.pop(future))
                 future.release()
-                if isinstance(done, BaseException):
-                    raise done
-                mean = sum(item.seconds for item in done) / len(done)
-                seconds = 0.7 * seconds + 0.3 * mean if seconds else mean
+                if done:
+                    mean = sum(item.seconds for item in done) / len(done)
+                    seconds = 0.7 * seconds + 0.3 * mean if seconds else mean
                 yield from done
-        except (FuturesCancelledError, CommClosedError) as error:
-            raise StorageError(
-                f"the Dask cluster was lost ({error}): start it and run the same command again"
-            ) from error
+                if error is not None:
+                    raise error
+        except OSError as error:  # Dask's errors of connections are OSErrors
+            raise _lost(self.where, error) from error
         finally:
-            self.client.cancel(list(flying))
+            with suppress(Exception):  # a lost cluster must not hide why it was lost
+                self.client.cancel(list(flying))
 
     def _task(self, queue: Iterator[Sequence[int]], seconds: float) -> list[int]:
         """The units of the next task: one brick, or several where they are cheap."""
@@ -117,36 +148,101 @@ class DaskExecutor:
                 units += brick
         return units
 
+    def _next(self, finished: as_completed) -> Future:
+        """The next future that is done, as long as there are workers."""
+        alone = None
+        while not finished.has_ready():
+            time.sleep(0.002)
+            now = time.monotonic()
+            alone = None if self._threads() else alone or now
+            if alone is not None and now - alone > ALONE_SECONDS:
+                raise ComputeError(
+                    f"{self.where} has had no workers for {ALONE_SECONDS / 60:.0f} minutes: start some, and run the "
+                    "same command again"
+                )
+        return next(finished)
+
+    def _result(self, future: Future, work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError | None]:
+        """What a task gave back, or why it did not."""
+        what = f"stage {work.stage}, units {units[0]} to {units[-1]}" if len(units) > 1 else f"stage {work.stage}, unit {units[0]}"
+        try:
+            found: tuple[list[Done], BigsegError | None] = future.result()
+            return found
+        except CancelledError as error:
+            raise _lost(self.where, error) from error
+        except KilledWorker as error:
+            raise ComputeError(
+                f"{what}: {error.allowed_failures + 1} workers died while they computed it, the last at "
+                f"{error.last_worker.address}. Likely it needs more memory than a worker has: give smaller blocks or "
+                "more memory, and run the same command again with what was finished kept"
+            ) from error
+        except OSError:
+            raise
+        except Exception as error:
+            failed = ComputeError(
+                f"{what} could not be run on a worker ({type(error).__name__}: {error}): workers need the same bigseg "
+                "and libraries as this process; mend them and run the same command again"
+            )
+            failed.add_note("".join(traceback.format_exception(error)))
+            raise failed from error
+
+    def again(self) -> DaskExecutor:
+        """A new connection to the same cluster."""
+        return _connect(self._address, self.where, self._security)
+
     def close(self) -> None:
         """Leave a cluster that was found as it is; stop one that was started."""
-        self.client.close()
-        if self._owned is not None:
-            self._owned.close()
+        for item in (self.client, self._owned):
+            if item is not None:
+                with suppress(OSError, TimeoutError, CancelledError):
+                    item.close()
 
 
-def run_units(work: Work, units: Sequence[int]) -> list[Done] | BaseException:
-    """What runs on a worker: the units of one task. Errors made for the user come back as values."""
-    try:
-        return [work.run(unit) for unit in units]
-    except BigsegError as error:
-        return error
+def _lost(where: str, error: BaseException) -> ComputeError:
+    return ComputeError(
+        f"the Dask cluster was lost: {where} ({type(error).__name__}: {error}). What was finished is kept: start the "
+        "cluster and run the same command again"
+    )
+
+
+def run_units(work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError | None]:
+    """What runs on a worker: the units of one task, up to the first error; errors travel as values."""
+    done: list[Done] = []
+    for unit in units:
+        try:
+            done.append(attempt(work, unit))
+        except BigsegError as error:
+            return done, error
+    return done, None
 
 
 def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
-    """Workers on this machine: one process and one thread each, nothing listening beyond loopback."""
+    """Workers on this machine: one process and one thread each, nothing listening beyond loopback.
+
+    Raises
+    ------
+    ComputeError
+        When the workers cannot be started.
+    """
     dask.config.set(SETTINGS)
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT})
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=memory or 0,
-        host="127.0.0.1",
-        dashboard_address=None,
-        silence_logs=40,
-    )
-    return DaskExecutor(Client(cluster), f"{workers} local workers", cluster)
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory or 0,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=40,
+        )
+        return DaskExecutor(Client(cluster, set_as_default=False), f"{workers} local workers", cluster)
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise ComputeError(
+            f"{workers} workers could not be started on this machine ({type(error).__name__}: {error}): try fewer, or "
+            "--workers 0 to compute in one process"
+        ) from error
 
 
 def attach(scheduler: str | None = None, scheduler_file: str | None = None) -> DaskExecutor | None:
@@ -155,30 +251,49 @@ def attach(scheduler: str | None = None, scheduler_file: str | None = None) -> D
     Raises
     ------
     UsageError
-        When a cluster was named but does not answer.
+        When a cluster was named but does not answer, or has no workers.
     """
-    try:
-        if scheduler:
-            return DaskExecutor(Client(scheduler, timeout="20s", set_as_default=False), scheduler)
-        if scheduler_file:
-            client = Client(scheduler_file=scheduler_file, timeout="20s", set_as_default=False)
-            return DaskExecutor(client, scheduler_file)
-        address = dask.config.get("scheduler-address", None)
-        if address:
-            return DaskExecutor(Client(address, timeout="20s", set_as_default=False), str(address))
-    except (OSError, TimeoutError, ValueError) as error:
-        named = scheduler or scheduler_file or "DASK_SCHEDULER_ADDRESS"
-        raise UsageError(
-            f"no Dask scheduler answers at {named} ({error}): start one with `dask scheduler`, or leave the "
-            "option away to use this machine"
-        ) from error
+    if scheduler:
+        return _connect(scheduler, scheduler)
+    if scheduler_file:
+        return _connect(_address_in(scheduler_file), scheduler_file)
+    address = dask.config.get("scheduler-address", None)
+    if address:
+        return _connect(str(address), str(address))
     try:
         current = Client.current()
     except ValueError:
         return None
-    return DaskExecutor(_borrowed(current), f"current client {current.scheduler.address}")
+    # a client of our own, so that closing it leaves theirs open
+    return _connect(current.scheduler.address, f"current client {current.scheduler.address}", current.security)
 
 
-def _borrowed(client: Client) -> Client:
-    """A client of our own on the scheduler of somebody else's, so that closing ours leaves theirs open."""
-    return Client(client.scheduler.address, set_as_default=False)
+def _connect(address: str, where: str, security: Any = None) -> DaskExecutor:
+    """A client of our own on a scheduler that answers and has workers."""
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
+    except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+        raise UsageError(
+            f"no Dask scheduler answers at {where} within {CONNECT_SECONDS} s ({error}): start one with `dask "
+            "scheduler`, or leave the option (or DASK_SCHEDULER_ADDRESS) away to use this machine"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+    except TimeoutError as error:
+        client.close()
+        raise UsageError(
+            f"the Dask scheduler at {where} has had no workers for {WORKERS_SECONDS} s: start some with `dask worker "
+            f"{address}`"
+        ) from error
+    return DaskExecutor(client, where)
+
+
+def _address_in(path: str) -> str:
+    """The address in a file that a scheduler wrote."""
+    try:
+        return str(json.loads(Path(path).read_text())["address"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"scheduler file {path} cannot be read ({type(error).__name__}: {error}): expected what `dask scheduler "
+            "--scheduler-file` writes; wait until the scheduler has started"
+        ) from error

@@ -141,12 +141,13 @@ class Reduction:
 
 @dataclass(eq=False)
 class Write:
-    """A field stored as an OME-Zarr image at ``path``; ``why`` stands in the plan."""
+    """A field stored as an OME-Zarr image at ``path``; ``why`` stands in the plan, ``attributes`` in the image."""
 
     field: Field
     path: str
     why: str
     pyramid: bool = True
+    attributes: Mapping[str, Any] | None = None
 
 
 def bound(node: Field, values: Values, seen: dict[int, Field]) -> Field:

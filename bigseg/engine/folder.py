@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bigseg.errors import ChangedError, IncompleteError, OutputError, StorageError
-from bigseg.storage.durable import write_file
+from bigseg.storage.durable import clear_temporary, is_temporary, temporary_for, write_file
 
 LIBRARIES = ("bigseg", "numpy", "numba", "scipy", "scikit-image", "tensorstore", "zarr")
+PARTIAL, REMOVED = ".partial", ".removed"
+"""Endings of hidden folders: images and shards that are being written, folders that are being removed."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class RunFolder:
     def journal(self) -> Path:
         """The record of finished blocks."""
         return self.path / "journal" / "journal.jsonl"
+
+    @property
+    def fingerprint(self) -> Path:
+        """What the run was started with."""
+        return self.path / "journal" / "fingerprint.json"
 
     @property
     def lock(self) -> Path:
@@ -86,7 +95,8 @@ class RunFolder:
         if self.path.is_file():
             raise OutputError(f"{self.path} is a file: expected a folder for the run, give another name")
         if self.path.is_dir() and self.read() is None:
-            others = [item.name for item in self.path.iterdir() if item.name not in ("journal", "scratch")]
+            ours = ("journal", "scratch")
+            others = [item.name for item in self.path.iterdir() if not (item.name in ours or is_temporary(item.name))]
             if others:
                 raise OutputError(
                     f"{self.path} holds {', '.join(sorted(others)[:5])} but no run.json: expected an empty folder "
@@ -94,18 +104,40 @@ class RunFolder:
                 )
 
     def clear(self) -> None:
-        """Remove everything that a run made here, for --restart; nothing else is touched."""
-        record = self.read()
-        if record is None:
-            return
-        self.write({**record, "status": "incomplete"})
-        for name in ("scratch", "journal", "tables", *(f"{step}.ome.zarr" for step in record.get("saved", []))):
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in ("report.html", "pipeline.yaml", "run.json"):
-            (self.path / name).unlink(missing_ok=True)
+        """Remove everything that a run made here, but the lock; nothing else is touched.
 
-    def probe(self, needed: int) -> None:
-        """Refuse a folder that cannot be written or has too little room, before anything is computed.
+        Each folder loses its name before its content, so that a kill leaves no half of one, and run.json goes
+        last, so that the folder is a run's until nothing is left.
+        """
+        record = self.read()
+        if record is None and not self.fingerprint.exists():
+            return  # whatever lies here, no run made it
+        saved = [] if record is None else record.get("saved", [])
+        if record is not None:
+            self.write({**record, "status": "incomplete"})
+        for name in ("scratch", "tables", "models", *(f"{Path(step).name}.ome.zarr" for step in saved)):
+            remove(self.path / name)
+        for path in (self.journal, self.fingerprint, self.path / "report.html", self.path / "pipeline.yaml", self.record):
+            path.unlink(missing_ok=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half done: temporary files, images without a name, removed folders.
+
+        Only for the driver that holds the lock, before its first block or after its last.
+        """
+        for folder in (self.path, self.journal.parent, self.path / "tables", self.path / "models"):
+            clear_temporary(folder)
+        for parent, folders, _ in os.walk(self.scratch):
+            clear_temporary(Path(parent))
+            for name in [name for name in folders if name.startswith(".") and name.endswith((PARTIAL, REMOVED))]:
+                shutil.rmtree(Path(parent, name), ignore_errors=True)
+            folders[:] = [name for name in folders if name != "c" and not name.startswith(".")]  # no shards
+        for path in self.path.glob(f".*{REMOVED}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def probe(self) -> None:
+        """Refuse a folder that cannot be written, before anything is computed.
 
         Raises
         ------
@@ -113,16 +145,34 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.path).free
+            probe = temporary_for(self.journal.parent / "probe")
+            write_file(probe, b"bigseg")
+            probe.unlink()
         except OSError as error:
             raise StorageError(f"cannot make the folder {self.path}: {error.strerror}") from error
-        write_file(self.path / "journal" / "probe", b"bigseg")
-        (self.path / "journal" / "probe").unlink()
+
+    def check_room(self, needed: int) -> None:
+        """Refuse a folder with too little room for what is still to be written.
+
+        Raises
+        ------
+        StorageError
+        """
+        free = shutil.disk_usage(self.path).free
         if free < needed:
             raise StorageError(
-                f"{self.path} has {free / 2**30:.1f} GiB free, the outputs need up to {needed / 2**30:.1f} GiB before "
+                f"{self.path} has {free / 2**30:.1f} GiB free, what is left to write needs up to {needed / 2**30:.1f} GiB before "
                 "compression: make room, save fewer steps, or give another folder"
             )
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that is seen whole or not at all, whatever is killed in between."""
+    gone = folder.with_name(f".{folder.name}{REMOVED}")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.rename(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def complete(folder: Path, allow_incomplete: bool = False) -> dict[str, Any]:
@@ -196,7 +246,7 @@ def check_same(folder: RunFolder, content: Mapping[str, Any]) -> None:
     ChangedError
         With one line for each difference.
     """
-    path = folder.journal.parent / "fingerprint.json"
+    path = folder.fingerprint
     if not path.exists():
         write_file(path, json.dumps(content, indent=1, sort_keys=True).encode())
         return

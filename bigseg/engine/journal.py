@@ -1,67 +1,134 @@
 """The append-only record of finished work, kept by the driver alone.
 
-One line a finished unit: ``crc32 {"s": stage, "u": unit, "f": files, "d": digest}``. The head of each
-driver's part holds the run's fingerprint and an epoch. A line is written after the unit's files are durable,
-and flushed to disk every second or 64 lines; so a journalled unit is always whole, and what a kill loses is
-at most what was in flight and one flush. A torn last line is dropped; a damaged line further up is an error.
+One line a finished unit: ``crc32 {"s": stage, "u": unit, "f": files, "d": digest}``, written after the unit's
+files are durable. A line reaches the system at once, so that it survives a kill of the driver, and the disk
+within a second or 64 lines. A torn last line is dropped; a damaged line further up is an error.
+
+Each driver begins a file of its own: the sound lines of the one before, then a head with the run's fingerprint
+and the next epoch, then the name changes hands. A driver that lost its lock while it was stopped, and is
+revived, goes on writing to a file that has no name any more: its results do not count.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
+import shutil
+import threading
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from bigseg.engine.work import Done
-from bigseg.errors import ChangedError, CorruptChunkError, StorageError
-from bigseg.storage.durable import sync_folder
+from bigseg.errors import ChangedError, CorruptChunkError, ExactnessError, StorageError
+from bigseg.storage.durable import sync_folder, temporary_for
+from bigseg.storage.scratch import LIST
 
 FLUSH_LINES, FLUSH_SECONDS = 64, 1.0
+
+
+class Checks:
+    """For each unit of each stage 8 bytes of what it gave: 0 where there is nothing.
+
+    >>> checks = Checks()
+    >>> checks["pass-1", 1000] = 7
+    >>> checks["pass-1", 1000], checks["pass-1", 999], checks["pass-2", 5], checks.count("pass-1")
+    (7, 0, 0, 1)
+    """
+
+    def __init__(self) -> None:
+        self.stages: dict[str, array[int]] = {}
+
+    def __setitem__(self, key: tuple[str, int], check: int) -> None:
+        stage, unit = key
+        checks = self.stages.setdefault(stage, array("Q"))
+        if unit >= len(checks):
+            checks.frombytes(bytes(8 * (unit + 1 - len(checks) + len(checks) // 8)))
+        checks[unit] = check
+
+    def __getitem__(self, key: tuple[str, int]) -> int:
+        checks = self.stages.get(key[0], ())
+        return checks[key[1]] if key[1] < len(checks) else 0
+
+    def count(self, stage: str) -> int:
+        """Units of a stage with a check."""
+        checks = self.stages.get(stage, array("Q"))
+        return len(checks) - checks.count(0)
 
 
 class Journal:
     """Finished units by stage, and the values that finished stages found.
 
-    The driver holds one bit a unit; digests and files stay on disk. Journalled units are trusted after a
-    stat of their files: one whose file is gone or has another length is done again.
+    The driver holds 8 bytes a unit; files and digests stay on disk. Journalled units are trusted after a stat
+    of their files: one whose file is gone or has another length is done again, and must give the same as before.
 
     Parameters
     ----------
     path : the journal's file.
     fingerprint : of the run; a journal of another run is refused.
     folder : the run's folder, to which the names of files are relative.
+    scratch : name of the folder below it whose files are removed when the run is finished.
+
+    Raises
+    ------
+    ChangedError
+        When the journal is of another run.
+    CorruptChunkError
+        When a line that is not the last is damaged.
+    StorageError
+        When it cannot be written.
     """
 
-    def __init__(self, path: Path, fingerprint: str, folder: Path) -> None:
+    def __init__(self, path: Path, fingerprint: str, folder: Path, scratch: str = "scratch") -> None:
         self.path = path
         self.folder = folder
+        self.scratch = f"{scratch}/"
         self.epoch = 1
         self.stages: dict[str, dict[str, Any]] = {}
         """Finished stages: the summary that was written with their end."""
         self.values: dict[str, dict[str, Any]] = {}
         """Values of single units of a stage, as far as it has run."""
-        self._done: dict[str, bytearray] = {}
+        self.finished = False
+        """Whether every stage was finished, so that scratch may be gone."""
+        self.lost = 0
+        """Units that were finished once, but whose files are gone or have another length."""
+        self._done = Checks()
+        self._lost = Checks()
         self._pending = 0
-        self._flushed = time.monotonic()
+        self._failed: OSError | None = None
+        self._writing = threading.Lock()
+        self._stop = threading.Event()
         end = self._replay(fingerprint) if path.exists() else 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("r+b" if end else "wb")
-            self._file.truncate(end)
-            self._file.seek(end)
+            self._handle = self._begin(end)
+            self.append({"head": fingerprint, "epoch": self.epoch})
+            self.flush()
+            os.replace(self._temporary, path)
+            sync_folder(path.parent)
         except OSError as error:
-            raise StorageError(f"cannot open the journal {path}: {error.strerror}") from error
-        self.append({"head": fingerprint, "epoch": self.epoch}, flush=True)
-        sync_folder(path.parent)
+            raise StorageError(f"cannot make the journal {path}: {error.strerror}") from error
+        self._flusher = threading.Thread(target=self._flush_late, name="bigseg journal", daemon=True)
+        self._flusher.start()
+
+    def _begin(self, end: int) -> int:
+        """A file of this driver's own with the first ``end`` bytes of the journal."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = temporary_for(self.path)
+        handle = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
+        if end:
+            with self.path.open("rb") as old, os.fdopen(os.dup(handle), "wb") as new:
+                shutil.copyfileobj(old, new, 1 << 20)
+                new.flush()
+                os.truncate(handle, end)
+        return handle
 
     def _replay(self, fingerprint: str) -> int:
         """Take over what an earlier driver finished; gives back the length of the sound part."""
         end = 0
-        damaged: set[str] = set()
+        swept = Checks()  # finished units whose files in scratch, and only these, are gone
         for end, record in read_lines(self.path):
             if "head" in record:
                 if record["head"] != fingerprint:
@@ -70,76 +137,175 @@ class Journal:
                         f"{fingerprint[:12]}): give a new folder, or --restart to begin again"
                     )
                 self.epoch = int(record["epoch"]) + 1
+            elif "finished" in record:
+                self.finished = True
             elif "end" in record:
                 self.stages[record["s"]] = record["end"]
-            elif all(self._whole(name, length) for name, length, _ in record["f"]):
-                self._mark(record["s"], record["u"])
-                if record.get("v"):
-                    self.values.setdefault(record["s"], {}).update(record["v"])
             else:
-                damaged.add(record["s"])
-        for stage in damaged:
-            self.stages.pop(stage, None)
+                self.finished = False
+                self._take_over(record, swept)
+        self._judge(swept)
         return end
 
-    def _whole(self, name: str, length: int) -> bool:
-        try:
-            return (self.folder / name).stat().st_size == length
-        except OSError:
-            return False
+    def _take_over(self, record: Mapping[str, Any], swept: Checks) -> None:
+        """One unit's line; a later line of the same unit counts instead of the earlier."""
+        key, values = (record["s"], record["u"]), record.get("v", {})
+        check = _check(record["d"], values)
+        missing = list(self._missing(record["f"]))
+        sweepable = all(name.startswith(self.scratch) for name in missing)
+        for checks, mine in (
+            (self._done, not missing),
+            (swept, bool(missing) and sweepable),
+            (self._lost, not sweepable),
+        ):
+            if mine or checks[key]:
+                checks[key] = check if mine else 0
+        if values:
+            self.values.setdefault(record["s"], {}).update(values)
 
-    def _mark(self, stage: str, unit: int) -> None:
-        bits = self._done.setdefault(stage, bytearray())
-        if len(bits) <= unit >> 3:
-            bits.extend(bytes((unit >> 3) + 1 - len(bits) + 1024))
-        bits[unit >> 3] |= 1 << (unit & 7)
+    def _judge(self, swept: Checks) -> None:
+        """Scratch may be gone if all was finished and every output is there; else what is gone is done again."""
+        whole = self.finished and not any(self._lost.count(stage) for stage in self._lost.stages)
+        into = self._done if whole else self._lost
+        for stage, checks in swept.stages.items():
+            for unit, check in enumerate(checks):
+                if check:
+                    into[stage, unit] = check
+        for stage in self._lost.stages:
+            count = self._lost.count(stage)
+            self.lost += count
+            if count:
+                self.finished = False
+                self.stages.pop(stage, None)
+
+    def _missing(self, files: Sequence[tuple[str, int, int]]) -> Iterator[str]:
+        """Names of files that are gone or have another length; lists of files are followed."""
+        for name, length, _ in files:
+            path = self.folder / name
+            try:
+                if path.stat().st_size != length:
+                    yield name
+                elif name.endswith(LIST):
+                    yield from self._missing(json.loads(path.read_bytes()))
+            except (OSError, ValueError):
+                yield name
 
     def has(self, stage: str, unit: int) -> bool:
         """Whether a unit is finished."""
-        bits = self._done.get(stage, b"")
-        return unit >> 3 < len(bits) and bool(bits[unit >> 3] >> (unit & 7) & 1)
+        return bool(self._done[stage, unit])
 
     def count(self, stage: str) -> int:
         """How many units of a stage are finished."""
-        return sum(byte.bit_count() for byte in self._done.get(stage, b""))
+        return self._done.count(stage)
 
     def add(self, stage: str, done: Done) -> None:
-        """Record a finished unit."""
-        self._mark(stage, done.unit)
-        record: dict[str, Any] = {"s": stage, "u": done.unit, "f": done.files, "d": done.digest}
+        """Record a finished unit; one that is recorded already is compared and not written again.
+
+        Raises
+        ------
+        ExactnessError
+            When the unit was finished before and gave something else.
+        """
+        key, check = (stage, done.unit), _check(done.digest, done.values)
+        before = self._done[key] or self._lost[key]
+        if before and before != check:
+            raise ExactnessError(
+                f"stage {stage}, unit {done.unit} was computed twice and gave different results: the input or the "
+                "scratch files changed during the run, or a worker computes differently; find the cause, then begin "
+                "again with --restart"
+            )
+        if self._done[key]:
+            return
+        self._done[key] = check
+        files = [(self._relative(name), length, crc) for name, length, crc in done.files]
+        record: dict[str, Any] = {"s": stage, "u": done.unit, "f": files, "d": done.digest}
         if done.values:
             record["v"] = done.values
             self.values.setdefault(stage, {}).update(done.values)
         self.append(record)
 
+    def _relative(self, name: str) -> str:
+        return os.path.relpath(name, self.folder) if os.path.isabs(name) else name
+
     def end(self, stage: str, summary: dict[str, Any]) -> None:
         """Record that every unit of a stage is finished; durable when this returns."""
         self.stages[stage] = summary
-        self.append({"s": stage, "end": summary}, flush=True)
+        self.append({"s": stage, "end": summary})
+        self.flush()
 
-    def append(self, record: dict[str, Any], flush: bool = False) -> None:
-        """Write one line; to the disk at once, or with the next flush."""
+    def finish(self) -> None:
+        """Record that every stage is finished, so that scratch is needed no more; durable when this returns."""
+        if not self.finished:
+            self.finished = True
+            self.append({"finished": True})
+            self.flush()
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line; to the disk with the next flush.
+
+        Raises
+        ------
+        StorageError
+            When this or an earlier line cannot be written.
+        """
         line = json.dumps(record, separators=(",", ":")).encode()
+        data = memoryview(b"%08x %s\n" % (zlib.crc32(line), line))
         try:
-            self._file.write(b"%08x %s\n" % (zlib.crc32(line), line))
+            if self._failed is not None:
+                raise self._failed
+            while data:
+                data = data[os.write(self._handle, data) :]
             self._pending += 1
-            late = time.monotonic() - self._flushed > FLUSH_SECONDS
-            if flush or late or self._pending >= FLUSH_LINES:
+            if self._pending >= FLUSH_LINES:
                 self.flush()
         except OSError as error:
-            raise StorageError(f"cannot write the journal {self.path}: {error.strerror}") from error
+            self._failed = error  # what follows a torn line could not be read
+            raise StorageError(
+                f"cannot write the journal {self.path}: {error.strerror}; make room, then run the same command again"
+            ) from error
 
     def flush(self) -> None:
         """Make every line so far durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._pending, self._flushed = 0, time.monotonic()
+        with self._writing:
+            self._pending = 0
+            try:
+                os.fsync(self._handle)
+            except OSError as error:
+                self._failed = error
+                raise StorageError(f"cannot write the journal {self.path}: {error.strerror}") from error
+
+    def _flush_late(self) -> None:
+        """Every second, make durable what blocks that take long have left in between."""
+        while not self._stop.wait(FLUSH_SECONDS):
+            if self._pending:
+                try:
+                    self.flush()
+                except StorageError:
+                    return  # kept for the next line
 
     def close(self) -> None:
-        """Flush and close."""
-        if not self._file.closed:
-            self.flush()
-            self._file.close()
+        """Flush and close; again does no harm.
+
+        Raises
+        ------
+        StorageError
+            When the last lines could not be made durable.
+        """
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._flusher.join()
+        try:
+            if self._failed is None:
+                self.flush()
+        finally:
+            os.close(self._handle)
+
+
+def _check(digest: str, values: Mapping[str, Any]) -> int:
+    """8 bytes of what a unit gave; never 0."""
+    text = json.dumps([digest, values], sort_keys=True)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) | 1
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ class Executor(Protocol):
     workers: int
     where: str
 
-    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Iterator[Done]:
+    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Generator[Done]:
         """Yield each unit as it is done, in any order."""
 
     def close(self) -> None:
@@ -80,15 +81,21 @@ def execute(
             continue
         if lock is not None:
             lock.check()
-        summary = _run_stage(stage, executor, journal, values, observe)
+        summary = _run_stage(stage, executor, journal, lock, values, observe)
         summaries.append(summary)
         values[stage.name] = dict(journal.values.get(stage.name, {}))
         journal.end(stage.name, asdict(summary))
     return summaries, values
 
 
+def to_write(plan: Plan, journal: Journal) -> int:
+    """Bytes of voxels that are still to be written, before compression."""
+    left = (stage.units - journal.count(stage.name) for stage in plan.stages)
+    return sum(stage.writes * count // stage.units for stage, count in zip(plan.stages, left, strict=True))
+
+
 def _run_stage(
-    stage: Stage, executor: Executor, journal: Journal, values: Values, observe: Observer
+    stage: Stage, executor: Executor, journal: Journal, lock: Lock | None, values: Values, observe: Observer
 ) -> Summary:
     began = time.perf_counter()
     summary = Summary(
@@ -99,16 +106,19 @@ def _run_stage(
     if finished < stage.units:
         work = stage.start(values)
         left = ([unit for unit in brick if not journal.has(stage.name, unit)] for brick in stage.order)
-        for done in executor.run(work, (brick for brick in left if brick)):
-            journal.add(stage.name, done)
-            summary.computed += 1
-            summary.busy += done.seconds
-            summary.bytes_read += done.read
-            summary.bytes_written += done.written
-            summary.memory_peak = max(summary.memory_peak, done.peak)
-            summary.seconds = time.perf_counter() - began
-            finished += 1
-            observe(summary, finished, stage.units)
+        with closing(executor.run(work, (brick for brick in left if brick))) as results:
+            for done in results:
+                if lock is not None:
+                    lock.check_often()
+                journal.add(stage.name, done)
+                summary.computed += 1
+                summary.busy += done.seconds
+                summary.bytes_read += done.read
+                summary.bytes_written += done.written
+                summary.memory_peak = max(summary.memory_peak, done.peak)
+                summary.seconds = time.perf_counter() - began
+                finished += 1
+                observe(summary, finished, stage.units)
     summary.seconds = round(time.perf_counter() - began, 3)
     summary.busy = round(summary.busy, 3)
     return summary

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
-from bigseg.engine.work import Done, Work
+from bigseg.engine.work import Done, Work, attempt
 
 
 class SerialExecutor:
@@ -13,11 +13,17 @@ class SerialExecutor:
     workers = 1
     where = "this process"
 
-    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Iterator[Done]:
-        """Yield each unit as it is done."""
+    def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Generator[Done]:
+        """Yield each unit as it is done.
+
+        Raises
+        ------
+        BigsegError
+            The first error a unit met.
+        """
         for brick in bricks:
             for unit in brick:
-                yield work.run(unit)
+                yield attempt(work, unit)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -20,7 +20,9 @@ from bigseg.storage.volume import Volume
 class Source(Protocol):
     """A file that is not Zarr, read box by box (TIFF pages, NPY)."""
 
-    spec: Spec
+    @property
+    def spec(self) -> Spec:
+        """What the volume is."""
 
     def read(self, box: Box) -> Array:
         """The voxels of a box."""
@@ -59,10 +61,7 @@ class Read:
         ValuesError
             When a float is NaN or infinite, naming the first such voxel.
         """
-        if isinstance(self.origin, Volume):
-            array: Array = blocks.read(self.origin, box)
-        else:
-            array = self.origin.read(box)
+        array = read_box(self.origin, box)
         if self.origin.spec.dtype.kind == "b" and array.dtype != np.bool_:
             array = array != 0
         if array.dtype.kind == "f":
@@ -94,6 +93,53 @@ class Held:
         return f"memory {id(self.array)}"
 
 
+@dataclass(frozen=True)
+class Cropped:
+    """A box of another source as a volume of its own: what a preview computes on.
+
+    Parameters
+    ----------
+    origin : the volume or file it is cut from.
+    box : which part of it.
+
+    >>> import numpy as np
+    >>> held = Held(np.arange(6).reshape(2, 3), Spec((2, 3), np.dtype(int), ("y", "x"), (1.0, 0.5)))
+    >>> part = Cropped(held, Box((1, 1), (2, 3)))
+    >>> part.read(Box.whole(part.spec.shape)), part.spec.origin
+    (array([[4, 5]]), (1.0, 0.5))
+    """
+
+    origin: Volume | Source
+    box: Box
+
+    @property
+    def spec(self) -> Spec:
+        """That of the whole, with the box's shape and place."""
+        whole = self.origin.spec
+        moved = (o + s * a for o, s, a in zip(whole.origin, whole.spacing, self.box.start, strict=True))
+        return whole.but(shape=self.box.shape, origin=tuple(moved))
+
+    @property
+    def path(self) -> str:
+        """Of the whole, with the box as an index."""
+        return f"{place(self.origin)}[{', '.join(f'{a}:{b}' for a, b in zip(*self.box, strict=True))}]"
+
+    def read(self, box: Box) -> Array:
+        """The voxels of a box within this one."""
+        start = self.box.start
+        moved = (tuple(a + o for a, o in zip(corner, start, strict=True)) for corner in box)
+        return read_box(self.origin, Box(*moved))
+
+    def token(self) -> str:
+        """That of the whole, and the box."""
+        return f"{identity(self.origin)} {self.path}"
+
+
+def read_box(origin: Volume | Source, box: Box) -> Array:
+    """The voxels of a box of a stored volume or a foreign file."""
+    return blocks.read(origin, box) if isinstance(origin, Volume) else origin.read(box)
+
+
 def source_field(name: str, origin: Volume | Source) -> Field:
     """The leaf of a graph for an opened input."""
     return Field(name, origin.spec, Read(origin))
@@ -102,3 +148,8 @@ def source_field(name: str, origin: Volume | Source) -> Field:
 def identity(origin: Any) -> str:
     """What a resumed run compares to know its input again: paths, sizes and times of every file."""
     return str(origin.token())
+
+
+def place(origin: Any) -> str:
+    """Where an input lies: its file, or the folder of its slices."""
+    return str(getattr(origin, "path", None) or origin.folder)

@@ -6,9 +6,12 @@ same files. They give back a ``Done`` of about 200 bytes, which is all that the 
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -16,12 +19,17 @@ import numpy as np
 
 from bigseg.engine.field import Collector, Field, Reducer, Visit, Workspace
 from bigseg.engine.visit import evaluate
+from bigseg.errors import BigsegError, ComputeError
 from bigseg.grid import Box, Grid
 from bigseg.local.digest import digest
 from bigseg.local.downsample import mean2, mode2
 from bigseg.storage import blocks
+from bigseg.storage.durable import files_written
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
+
+MOST_NAMES = 16
+"""Files that one line of the journal names; more become a list in scratch, which the line names instead."""
 
 
 class Done(NamedTuple):
@@ -29,7 +37,7 @@ class Done(NamedTuple):
 
     unit: int
     files: tuple[tuple[str, int, int], ...]
-    """Each file written: name, length, crc32."""
+    """Each file written: path (of scratch relative to the run's folder), length, crc32."""
     digest: str
     """Of the decoded voxels written, so that a second run of the block can be compared."""
     seconds: float
@@ -47,6 +55,30 @@ class Work(Protocol):
 
     def run(self, unit: int) -> Done:
         """Compute and store one unit."""
+
+
+def attempt(work: Work, unit: int) -> Done:
+    """Run one unit; what nobody foresaw becomes an error for the user.
+
+    Raises
+    ------
+    BigsegError
+        As the unit raised it.
+    ComputeError
+        For everything else, with the place where it happened as a note, which ``--debug`` shows.
+    """
+    try:
+        return work.run(unit)
+    except BigsegError:
+        raise
+    except Exception as error:
+        found = "there was no memory left" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        failed = ComputeError(
+            f"stage {work.stage}, unit {unit} failed unexpectedly ({found}): what was finished is kept; run the same "
+            "command again, and if it fails again report what --debug shows"
+        )
+        failed.add_note("".join(traceback.format_exception(error)))  # a cause would not travel with the result
+        raise failed from error
 
 
 @dataclass(frozen=True)
@@ -89,12 +121,17 @@ class PassWork:
             partial = take.kernel.collect([arrays[i] for i in take.fields], visit)
             length, crc = self.scratch.write(take.name, unit, partial)
             files.append((self.scratch.name(take.name, unit), length, crc))
-            checks.append(f"{crc:08x}")
+            checks += [digest(array) for _, array in sorted(partial.items())]
         for index, volume in self.writes:
             shards = blocks.write(volume, visit.block.inner, arrays[index])
-            files += [(f"{volume.name}/{shard.key}", shard.length, shard.crc) for shard in shards]
+            files += [(f"{volume.path}/{shard.key}", shard.length, shard.crc) for shard in shards]
             checks.append(digest(arrays[index]))
-        return meter.done(unit, files, "".join(checks))
+        return meter.done(unit, files, _together(checks))
+
+
+def _together(checks: Sequence[str]) -> str:
+    """One digest of several."""
+    return checks[0] if len(checks) == 1 else blake2b("".join(checks).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -109,8 +146,19 @@ class ReduceWork:
     def run(self, unit: int) -> Done:
         """Reduce one unit."""
         meter = Meter(self.stage, self.limits)
-        values = self.kernel.reduce(unit, self.space)
-        return meter.done(unit, [], "", values)
+        with files_written() as written:
+            values = self.kernel.reduce(unit, self.space)
+        return meter.done(unit, self._files(unit, written), "", values)
+
+    def _files(self, unit: int, written: Mapping[Path, tuple[int, int]]) -> list[tuple[str, int, int]]:
+        """What was written; many partial results (the maps of all blocks) as one list in scratch."""
+        scratch, folder = self.space.scratch, self.space.folder
+        names = [(os.path.relpath(path, folder), *found) for path, found in written.items()]
+        parts = [item for item in names if item[0].startswith(f"{Path(scratch.root).name}/")]
+        if len(parts) <= MOST_NAMES:
+            return names
+        length, crc = scratch.write_list(self.stage, unit, parts)
+        return [item for item in names if item not in set(parts)] + [(scratch.list_name(self.stage, unit), length, crc)]
 
 
 @dataclass(frozen=True)
@@ -140,7 +188,7 @@ class PyramidWork:
         reduce = mean2 if self.method == "mean" else mode2
         array = reduce(blocks.read(self.source, below), axes)
         shards = blocks.write(self.target, inner, array)
-        files = [(f"{self.target.name}/{shard.key}", shard.length, shard.crc) for shard in shards]
+        files = [(f"{self.target.path}/{shard.key}", shard.length, shard.crc) for shard in shards]
         return meter.done(unit, files, digest(array))
 
 

@@ -1,6 +1,7 @@
 """Masks of one bit a voxel, made straight from the image: the input of the component kernels.
 
-A threshold never becomes a volume of bytes. Sixty-four voxels are compared at once and leave one 64-bit word::
+A threshold never becomes a volume of bytes. Sixty-four voxels are compared at once and leave one 64-bit
+word::
 
     x:        0         63 64       127 ...
     row of    [  word 0  ][  word 1  ]         voxel x is bit x % 64 of word x // 64
@@ -30,8 +31,8 @@ MOST_VOXELS = (1 << 31) - 1  # runs are counted in 32 bits
 class BitMask(NamedTuple):
     """A mask of one bit a voxel.
 
-    shape: voxels along z, y and x; rows: uint64 words, (nz * ny + 1, ceil(nx / 64)), the last row empty so that
-    a row beyond the edge can be read as background.
+    shape: voxels along z, y and x; rows: uint64 words, (nz * ny + 1, ceil(nx / 64)), the last row empty so
+    that a row beyond the edge can be read as background.
     """
 
     shape: Volume
@@ -59,8 +60,8 @@ class BitMask(NamedTuple):
 def between(x: Array, above: float | None = None, below: float | None = None) -> BitMask:
     """Mask of the voxels ``> above`` and ``< below``; either may be None.
 
-    Thresholds of float images are cast to the image's dtype first. For integer images the comparison is that of
-    real numbers (``x > 70.5`` is ``x >= 71``), whatever the dtype can hold. NaN voxels are outside.
+    Thresholds of float images are cast to the image's dtype first. For integer images the comparison is that
+    of real numbers (``x > 70.5`` is ``x >= 71``), whatever the dtype can hold. NaN voxels are outside.
 
     Parameters
     ----------
@@ -174,11 +175,11 @@ def _bounds(dtype: np.dtype[Any], above: float | None, below: float | None) -> t
                 low = np.nextafter(kind(above), high)
             if below is not None:
                 high = np.nextafter(kind(below), kind(-np.inf))
-            nothing = above is not None and kind(above) == np.inf or below is not None and kind(below) == -np.inf
+            nothing = (above is not None and kind(above) == np.inf) or (below is not None and kind(below) == -np.inf)
         return (kind(1), kind(0)) if nothing else (low, high)
     info = np.iinfo(dtype)
-    first = info.min if above is None or above < info.min else floor(above) + 1 if above < info.max else info.max + 1
-    last = info.max if below is None or below > info.max else ceil(below) - 1 if below > info.min else info.min - 1
+    first = info.min if above is None else floor(min(max(above, info.min - 1), info.max)) + 1
+    last = info.max if below is None else ceil(max(min(below, info.max + 1), info.min)) - 1
     if first > last:
         return kind(1), kind(0)
     return kind(first), kind(last)
@@ -204,7 +205,7 @@ def _compare(
     flat: Array, strides: Any, shape: Any, low: Any, high: Any, flip: Any, last: Any, rows: Any, room: Any
 ) -> None:
     """Compare word by word; room stands in where a whole word would reach beyond the array."""
-    nz, ny, nx = shape
+    nz, ny, _ = shape
     words = rows.shape[1]
     for z in range(nz):
         for y in range(ny):

@@ -1,4 +1,4 @@
-"""One row a component: size, first voxel, bounding box, coordinate sums. Integers, so blocks add up exactly."""
+"""One row a component: size, first voxel, bounding box, coordinate sums; integers, so blocks add up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from numpy.typing import NDArray
 
 from bigseg.local.bitmask import Array
 from bigseg.local.components import Components
-from bigseg.local.words import NONE, ONE, PLACES, WORD, highest, inlined, kernel, lowest, popcount, starts_up_to, take
+from bigseg.local.words import (
+    NONE,
+    ONE,
+    PLACES,
+    WORD,
+    before_next,
+    highest,
+    inlined,
+    kernel,
+    lowest,
+    popcount,
+    starts_up_to,
+    take,
+)
 
 ROW = np.dtype(
     [("voxels", "i8"), ("first", "i8")]
@@ -35,12 +48,12 @@ def measure(components: Components) -> Array:
     - voxels: size;
     - first: raster index of the first voxel, ``(z * ny + y) * nx + x``;
     - sum_z, sum_y, sum_x: sums of the coordinates of its voxels;
-    - start_z, stop_z, ... : bounding box, half open as `bigseg.grid.Box`. A component touches a face of the block
-      when its start is 0 or its stop the block's size on that axis.
+    - start_z, stop_z, ... : bounding box, half open as `bigseg.grid.Box`. A component touches a face of the
+      block when its start is 0 or its stop the block's size on that axis.
 
     Notes
     -----
-    One read of the words: 256^3 voxels take 4 ms for smooth blobs, 15 to 50 ms for white noise.
+    One read of the words: 256^3 voxels take 3 ms for smooth blobs, 6 to 30 ms for white noise.
 
     Examples
     --------
@@ -50,11 +63,30 @@ def measure(components: Components) -> Array:
     >>> table[["voxels", "first", "sum_y", "sum_x", "stop_x"]].tolist()
     [(3, 1, 1, 4, 3)]
     """
-    runs = components.runs
-    table = np.empty(components.count, ROW)
-    arrays = runs.mask.rows, runs.start, runs.before, components.component
-    _measure(*arrays, runs.mask.shape, runs.bundle, table)
+    table = np.empty(components.n, ROW)
+    _measure(components.words, components.shape, components.runs.bundle, table)
     return table
+
+
+def first_voxels(components: Components) -> NDArray[np.int64]:
+    """Only the raster index of each component's first voxel: what tells whether two passes found the same.
+
+    Parameters
+    ----------
+    components : from `bigseg.local.components.label` or `label_equal`.
+
+    Returns
+    -------
+    int64 of shape (n,), the column ``first`` of `measure` at about half its cost; strictly rising.
+
+    >>> from bigseg.local.bitmask import different
+    >>> from bigseg.local.components import label
+    >>> first_voxels(label(different(np.array([[0, 1, 0], [1, 0, 1]])))).tolist()
+    [1, 3, 5]
+    """
+    first = np.empty(components.n, np.int64)
+    _find_first(components.words, components.shape, components.runs.bundle, first)
+    return first
 
 
 def measure_products(components: Components) -> NDArray[np.int64]:
@@ -66,18 +98,16 @@ def measure_products(components: Components) -> NDArray[np.int64]:
 
     Returns
     -------
-    int64 of shape (count, 6): sums of zz, yy, xx, zy, zx, yx (`PRODUCTS`) over the voxels of each component, in
-    voxels of the block. They fit 64 bits for blocks up to 2^31 voxels and 2^15 voxels along an axis.
+    int64 of shape (count, 6): sums of zz, yy, xx, zy, zx, yx (`PRODUCTS`) over the voxels of each component,
+    in voxels of the block. They fit 64 bits for blocks up to 2^31 voxels and 2^15 voxels along an axis.
 
     >>> from bigseg.local.bitmask import different
     >>> from bigseg.local.components import label
     >>> measure_products(label(different(np.array([[0, 1, 1], [0, 0, 1]])))).tolist()
     [[0, 1, 9, 0, 0, 2]]
     """
-    runs = components.runs
-    sums = np.zeros((components.count, len(PRODUCTS)), np.int64)
-    arrays = runs.mask.rows, runs.start, runs.before, components.component
-    _measure_products(*arrays, runs.mask.shape, runs.bundle, sums)
+    sums = np.zeros((components.n, len(PRODUCTS)), np.int64)
+    _measure_products(components.words, components.shape, components.runs.bundle, sums)
     return sums
 
 
@@ -89,9 +119,8 @@ def _sum_of_places(bits: Any) -> Any:
 
 
 @kernel
-def _measure(
-    rows: Any, start: Any, before: Any, component: Any, shape: Any, bundle: Any, table: Any
-) -> None:
+def _measure(words: Any, shape: Any, bundle: Any, table: Any) -> None:
+    rows, start, before, component = words
     nz, ny, nx = shape
     bundles = (ny + bundle[1] - 1) // bundle[1]
     known = 0  # components are met in the order of their numbers
@@ -136,9 +165,39 @@ def _measure(
 
 
 @kernel
-def _measure_products(
-    rows: Any, start: Any, before: Any, component: Any, shape: Any, bundle: Any, sums: Any
-) -> None:
+def _find_first(words: Any, shape: Any, bundle: Any, found: Any) -> None:
+    rows, start, before, component = words
+    nz, ny, nx = shape
+    wide = rows.shape[1]
+    bundles = (ny + bundle[1] - 1) // bundle[1]
+    known = 0
+    for z in range(nz):
+        for y in range(ny):
+            row = z * ny + y
+            number = z // bundle[0] * bundles + y // bundle[1]
+            for w in range(wide):
+                bits = rows[row, w]
+                starts = start[number, w]
+                first = np.uint64(before[number, w]) - ONE
+                last = first + popcount(starts)
+                new = False  # numbers rise in steps of one: without a new one here, no first voxel
+                left, right = np.int64(first), np.int64(last)
+                for run in range(left if left > 0 else 0, right + 1):
+                    new |= component[run] > known
+                if not new:
+                    continue
+                while bits:
+                    if component[first + starts_up_to(starts, bits)] > known:
+                        found[known] = row * nx + WORD * w + np.int64(lowest(bits))
+                        known += 1
+                    bits ^= before_next(bits, starts)
+            if known == found.size:
+                return
+
+
+@kernel
+def _measure_products(words: Any, shape: Any, bundle: Any, sums: Any) -> None:
+    rows, start, before, component = words
     nz, ny, _ = shape
     bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(nz):

@@ -1,8 +1,8 @@
-"""The intensities under each component: sums, sums of squares and extremes, equal to the last bit in any block.
+"""The intensities under each component: sums, sums of squares and extremes, the same bits for any blocks.
 
-Floats are turned into integers before they are added, ``rint(value * 2**shift)``: integer sums do not depend on
-the order, so blocks add up to the same bits however the volume was cut. A sum of squares is kept as two integers,
-``square_high * 2**32 + square_low``, since one of 64 bits overflows.
+Floats are turned into integers before they are added, ``rint(value * 2**shift)``: integer sums do not depend
+on the order, so blocks add up to the same bits however the volume was cut. A sum of squares is kept as two
+integers, ``square_high * 2**32 + square_low``, since one of 64 bits overflows.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def measure_values(components: Components, x: Array, shift: int = 0) -> Array:
     ----------
     components : from `bigseg.local.components.label` or `label_equal`.
     x : image of the block's shape; integers of 8, 16 or 32 bits, or finite float32.
-    shift : for float32: values are added as the integers ``rint(value * 2**shift)``, of magnitude 2**30 at most; the
-        same for all blocks, from the whole volume's range by `shift_of`. 0 for integers.
+    shift : for float32: values are added as the integers ``rint(value * 2**shift)``, of magnitude 2**30 at
+        most; the same for all blocks, from the whole volume's range by `shift_of`. 0 for integers.
 
     Returns
     -------
     Structured array of `value_row`, component i in row i - 1. sum is the sum of the (scaled) integers,
-    ``square_high * 2**32 + square_low`` that of their squares with 0 <= square_low < 2**32, minimum and maximum are
-    true values. No sum can overflow in a block of up to 2^31 voxels.
+    ``square_high * 2**32 + square_low`` that of their squares with 0 <= square_low < 2**32, minimum and
+    maximum are true values. No sum can overflow in a block of up to 2^31 voxels.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def measure_values(components: Components, x: Array, shift: int = 0) -> Array:
 
     Notes
     -----
-    One read of the image: 256^3 voxels of uint16 take 12 ms under smooth blobs.
+    One read of the image: 256^3 voxels under smooth blobs take 4 ms (uint16) or 6 ms (float32).
 
     Examples
     --------
@@ -95,13 +95,12 @@ def measure_values(components: Components, x: Array, shift: int = 0) -> Array:
         raise ParameterError(f"shift {shift} for {x.dtype}: integers are added as they are, leave it 0")
     if not -126 <= shift <= 126:
         raise ParameterError(f"shift {shift}: expected -126 to 126, from shift_of the volume's range")
-    runs = components.runs
     flat, strides = readable_rows(x)
-    table = np.zeros(components.count, value_row(flat.dtype))
+    table = np.zeros(components.n, value_row(flat.dtype))
     least, most = _limits(flat.dtype)
     table["minimum"], table["maximum"] = most, least
-    arrays = runs.mask.rows, runs.start, runs.before, components.component
-    _measure_values(*arrays, runs.mask.shape, runs.bundle, flat, strides, np.float32(2.0**shift), table, np.zeros(WORD, x.dtype))
+    image = flat, strides, np.zeros(WORD, flat.dtype)
+    _measure_values(components.words, components.shape, components.runs.bundle, image, np.float32(2.0**shift), table)
     table["square_high"] += table["square_low"] >> 32
     table["square_low"] &= 0xFFFFFFFF
     table["minimum"] += flat.dtype.type(0)  # a zero is +0.0
@@ -133,13 +132,13 @@ def extrema(components: Components, x: Array, which: Literal["min", "max"]) -> A
         raise ParameterError(f"cannot compare values of dtype {x.dtype}: expected integers, float32 or float64")
     if which not in ("min", "max"):
         raise ParameterError(f"which {which!r}: expected 'min' or 'max'")
-    runs = components.runs
     flat, strides = readable_rows(x)
     least, most = _limits(flat.dtype)
-    found = np.full(components.count, least if which == "max" else most, flat.dtype)
-    arrays = runs.mask.rows, runs.start, runs.before, components.component
-    _find_extrema(*arrays, runs.mask.shape, runs.bundle, flat, strides, which == "max", found, np.zeros(WORD, x.dtype))
-    return found + flat.dtype.type(0)
+    found = np.full(components.n, least if which == "max" else most, flat.dtype)
+    image = flat, strides, np.zeros(WORD, flat.dtype)
+    _find_extrema(components.words, components.shape, components.runs.bundle, image, which == "max", found)
+    found += flat.dtype.type(0)
+    return found
 
 
 def _same_shape(components: Components, x: Array) -> Array:
@@ -163,10 +162,9 @@ def _room_for(flat: Any, at: int, room: Any) -> Any:
 
 
 @kernel
-def _measure_values(
-    rows: Any, start: Any, before: Any, component: Any, shape: Any, bundle: Any, flat: Any, strides: Any, scale: Any,
-    table: Any, room: Any,
-) -> None:  # fmt: skip
+def _measure_values(words: Any, shape: Any, bundle: Any, image: Any, scale: Any, table: Any) -> None:
+    rows, start, before, component = words
+    flat, strides, room = image
     nz, ny, _ = shape
     bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(nz):
@@ -205,10 +203,9 @@ def _measure_values(
 
 
 @kernel
-def _find_extrema(
-    rows: Any, start: Any, before: Any, component: Any, shape: Any, bundle: Any, flat: Any, strides: Any,
-    largest: bool, found: Any, room: Any,
-) -> None:  # fmt: skip
+def _find_extrema(words: Any, shape: Any, bundle: Any, image: Any, largest: bool, found: Any) -> None:
+    rows, start, before, component = words
+    flat, strides, room = image
     nz, ny, _ = shape
     bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(nz):

@@ -79,8 +79,9 @@ def count_values(x: NDArray[Any]) -> NDArray[np.int64]:
 
     Notes
     -----
-    Per core, 3.4e9 voxels/s of 8 bits and 0.7-2.3e9 of 16 bits. Four tables are filled side by side, since a run of equal voxels would
-    otherwise make each addition wait for the store before it. They take 4 KiB (8 bits) or 1 MiB (16 bits).
+    Per core, 3.4e9 voxels/s of 8 bits and 0.7-2.3e9 of 16 bits. Four tables are filled side by side, since a
+    run of equal voxels would otherwise make each addition wait for the store before it. They take 4 KiB
+    (8 bits) or 1 MiB (16 bits).
 
     Examples
     --------

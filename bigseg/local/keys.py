@@ -1,8 +1,8 @@
 """Voxels of any dtype as unsigned integers of the same order, so that one kernel ranks them all.
 
-The key of a voxel is its bits with some of them inverted: none for unsigned integers; the sign for signed ones;
-the sign of positive and all bits of negative reals, whose magnitude then falls as the key rises. Real numbers so
-get a total order, in which -0.0 lies below 0.0 and NaN beyond the infinities.
+The key of a voxel is its bits with some of them inverted: none for unsigned integers, the sign for signed
+ones, the sign of positive and all bits of negative real numbers, whose magnitude falls as the key rises. Real
+numbers so get a total order, in which -0.0 lies below 0.0 and NaN beyond the infinities.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from bigseg.errors import ParameterError
 
 
 class KeyOrder(NamedTuple):
-    """How bits become keys: ``key = bits ^ (high if bits >= top else low)``; back with high and low exchanged.
+    """How bits become keys: ``key = bits ^ (high if bits >= top else low)``.
 
-    All three have the dtype of the keys; top is the highest bit of a voxel.
+    top is the highest bit of a voxel; all three have the dtype of the keys.
     """
 
     top: Any
@@ -27,7 +27,7 @@ class KeyOrder(NamedTuple):
 
     @property
     def back(self) -> KeyOrder:
-        """From keys to bits."""
+        """The way from keys to bits."""
         return KeyOrder(self.top, self.low, self.high)
 
 
@@ -42,7 +42,9 @@ def bits_of(dtype: np.dtype[Any]) -> np.dtype[np.unsignedinteger[Any]]:
     dtype('uint32')
     """
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise ParameterError(f"a filter takes integers, real numbers or masks of up to 64 bits, found dtype {dtype}")
+        raise ParameterError(
+            f"a filter takes masks, integers or real numbers of up to 64 bits, found dtype {dtype}"
+        )
     return np.dtype(f"u{dtype.itemsize}")
 
 
@@ -61,21 +63,21 @@ def key_order(dtype: np.dtype[Any], keys: np.dtype[Any]) -> KeyOrder:
 
 @njit(nogil=True, cache=True)
 def load_keys(dst, rows, base, x, first, order):  # type: ignore[no-untyped-def]
-    """Fill dst with keys: positions first, first + 1, ... of ``x`` (a Reach) in the row at ``base`` of ``rows``."""
+    """Fill dst with the keys at the positions first, first + 1 ... of x (a Reach), from the row at base."""
     mirrored = min(max(x.before - first, 0), dst.size)
     true = min(max(x.before + x.stop - x.start - first, mirrored), dst.size)
     for i in range(mirrored):
-        bits = rows.flat[base + x.index[first + i]]
+        bits = rows.flat[base + x.voxels[first + i]]
         dst[i] = bits ^ (order.high if bits >= order.top else order.low)
     if true > mirrored:
-        start = base + x.index[first + mirrored]
+        start = base + x.voxels[first + mirrored]
         src = rows.flat[start : start + true - mirrored]
         part = dst[mirrored:true]
         for i in range(part.size):
             bits = src[i]
             part[i] = bits ^ (order.high if bits >= order.top else order.low)
     for i in range(true, dst.size):
-        bits = rows.flat[base + x.index[first + i]]
+        bits = rows.flat[base + x.voxels[first + i]]
         dst[i] = bits ^ (order.high if bits >= order.top else order.low)
 
 

@@ -1,14 +1,14 @@
 """Separable linear filters in float32: the same bits for a voxel in whatever block it lies.
 
-One loop computes all three axes: ``dst[i] = sum of weights[k] * row_k[i]``. It runs over whole rows, four taps at a
-time, so the compiler uses vectors, yet every voxel is multiplied and added in the order of the taps, in a vector's
-lane as in the loop's last few voxels. Along x the rows are one row, shifted. A plane at a time::
+One loop serves all three axes: ``dst[i] = sum of weights[k] * row_k[i]``. It runs over whole rows, so the
+compiler uses vectors, yet every voxel is multiplied and added in the order of the taps, in a lane of a vector
+as among the last few of the loop. Along x the rows are one row, shifted. A plane at a time::
 
-    x, any dtype ──z──► plane, float32 ──y──► row, padded ──x──► out
-    planes z-r..z+r     stays in L2           stays in L1        each voxel written once
+    x, any dtype ──z──► plane, float32 ──y──► line, mirrored ──x──► out
+    planes z-r..z+r     stays in L2           stays in L1           each voxel written once
 
-So there is no float32 copy of the block and no intermediate volume. Of three forms measured (whole passes with
-intermediate volumes, a tile of planes converted to float32 first, this one) it is the fastest and the shortest.
+So there is no float32 copy of the block and no intermediate volume. Two other forms were measured: whole
+passes over intermediate volumes are slower, tiles of several planes converted first are no faster and longer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from bigseg.errors import ParameterError
-from bigseg.local.reflect import Array, reach, rows_of, shape_of, three_axes
+from bigseg.local.reflect import Array, reach, rows_of, shape_of, three_axes, working_bytes
 
 Float32 = NDArray[np.float32]
 
@@ -39,17 +39,16 @@ def gaussian_radius(sigma: float, truncate: float = 4.0) -> int:
 
 
 def gaussian_kernel(sigma: float, truncate: float = 4.0) -> Float32 | None:
-    """Weights of a Gaussian, computed in float64, their sum 1 before rounding to float32; None for a radius of 0.
+    """Weights of a Gaussian, None for a radius of 0. Their sum is 1 in float64, in which they are computed.
 
-    >>> gaussian_kernel(0.5)
-    array([2.638651e-04, 1.064508e-01, 7.865707e-01, 1.064508e-01,
-           2.638651e-04], dtype=float32)
+    >>> gaussian_kernel(0.3)
+    array([0.00383626, 0.9923275 , 0.00383626], dtype=float32)
     """
     radius = gaussian_radius(sigma, truncate)
     if radius == 0:
         return None
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def gaussian(x: Array, sigma: Sequence[float], keep: Sequence[slice], truncate: float = 4.0) -> Float32:
@@ -59,14 +58,14 @@ def gaussian(x: Array, sigma: Sequence[float], keep: Sequence[slice], truncate: 
     ----------
     x : array of 1 to 3 axes, any integer, bool or float dtype; converted to float32 before anything else.
     sigma : standard deviation along each axis in voxels; 0 leaves an axis as it is.
-    keep : the part of x that is wanted. Where a voxel within the radius is not in x, x must end at the edge of the
-        volume: the image is mirrored there.
+    keep : the part of x that is wanted. Where a voxel within the radius is not in x, x must end at the edge
+        of the volume: the image is mirrored there.
     truncate : the kernel is cut off at this many sigma.
 
     Returns
     -------
-    float32 array of the shape of keep: scipy.ndimage.gaussian_filter of x as float32 with mode 'reflect', within
-    4e-7 of the greatest absolute value in x.
+    float32 array of the shape of keep: scipy.ndimage.gaussian_filter of x as float32 with mode 'reflect',
+    within 4e-7 of the greatest absolute value in x.
 
     Raises
     ------
@@ -74,7 +73,8 @@ def gaussian(x: Array, sigma: Sequence[float], keep: Sequence[slice], truncate: 
 
     Notes
     -----
-    One core of the test machine, blocks of 256^3: 500 Mvox/s at sigma 1, 300 at 2, 130 at 5; 6 to 8 x scipy.
+    One core of the test machine, blocks of 256^3 uint16: 440 Mvox/s at sigma 1, 280 at 2, 90 at 5, 5 to 7 x
+    scipy. A fifth less for float32; 64-bit dtypes only 2 x scipy at sigma 5, as every tap reads them again.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def separable(x: Array, kernels: Sequence[ArrayLike | None], keep: Sequence[slic
     Parameters
     ----------
     x : array of 1 to 3 axes, any integer, bool or float dtype; converted to float32 before anything else.
-    kernels : for each axis an odd number of weights, the middle one for the voxel itself, or None. They are used as
-        they stand, not turned round: ``out[i] = sum of weights[k] * x[i + k - radius]``.
+    kernels : for each axis an odd number of weights, the middle one for the voxel itself, or None. They are
+        used as they stand, not turned round: ``out[i] = sum of weights[k] * x[i + k - radius]``.
     keep : the part of x that is wanted; mirrored at the ends of x as in `gaussian`.
 
     Returns
@@ -106,8 +106,9 @@ def separable(x: Array, kernels: Sequence[ArrayLike | None], keep: Sequence[slic
 
     Notes
     -----
-    Two operations a tap, voxel and axis, at 15 to 20 Gtap/s on one core; 1 + 2 r / 256 times that along z for
-    blocks of more than 256 rows. Reads views whose last axis is contiguous where they lie.
+    A multiplication and an addition a tap, voxel and axis: 12 to 15 Gtap/s on one core. In blocks of more
+    than 256 rows, 2 r of them are computed twice along z for every 256. Views whose last axis is contiguous
+    are read where they lie, others copied.
 
     Examples
     --------
@@ -122,42 +123,50 @@ def separable(x: Array, kernels: Sequence[ArrayLike | None], keep: Sequence[slic
         z, y, x_ = (reach(k, w.size // 2, n) for k, w, n in zip(keep3, weights, volume.shape, strict=True))
         planed = min(min(out.shape[1], _STRIP) + weights[1].size - 1, y.stop - y.start)
         plane = np.empty(planed * (x_.stop - x_.start), np.float32)
-        line = np.empty(x_.index.size, np.float32)
+        line = np.empty(x_.voxels.size, np.float32)
         _correlate(rows_of(volume), z, y, x_, weights, _STRIP, plane, line, out)
     return out.reshape(shape_of(keep))
 
 
-def separable_working_bytes(outer: Sequence[int], inner: Sequence[int], radii: Sequence[int]) -> int:
+def separable_working_bytes(
+    outer: Sequence[int], inner: Sequence[int], radii: Sequence[int], dtype: DTypeLike = np.float32
+) -> int:
     """Most bytes that `separable` holds beside an input of shape ``outer`` and a result of shape ``inner``.
 
-    radii: half of each kernel's length, rounded down, 0 for None.
+    Parameters
+    ----------
+    radii : half of each kernel's length, rounded down; 0 for None.
+    dtype : that of the input; float16 is converted as a whole.
 
-    >>> separable_working_bytes((144, 144, 144), (128, 128, 128), (8, 8, 8)) / (4 * 128**3)
-    0.012020111083984375
+    >>> separable_working_bytes((144, 144, 144), (128, 128, 128), (8, 8, 8)) // 1024
+    92
     """
     ones = (1,) * (3 - len(outer))
-    (_, ny, nx), (kz, ky, kx) = ((*ones, *outer), (*ones, *inner))
-    rz, ry, rx = (*(0 for _ in ones), *radii)
+    (_, ny, nx), (_, ky, kx) = (*ones, *outer), (*ones, *inner)
+    _, ry, rx = (*(0 for _ in ones), *radii)
     plane = min(ny, min(ky, _STRIP) + 2 * ry) * min(nx, kx + 2 * rx)
-    positions = kz + ky + kx + 2 * (rz + ry + rx)
-    # Per position: an index, and its two or three copies while it is made; 4 KiB for Python's own objects.
-    return 4 * plane + 4 * (kx + 2 * rx) + 32 * positions + 4096
+    copied = 0 if _known(np.dtype(dtype)) else 4 * prod(outer)
+    return copied + working_bytes(inner, [2 * r + 1 for r in radii], 4 * (plane + kx + 2 * rx))
 
 
 def gaussian_working_bytes(
-    outer: Sequence[int], inner: Sequence[int], sigma: Sequence[float], truncate: float = 4.0
+    outer: Sequence[int],
+    inner: Sequence[int],
+    sigma: Sequence[float],
+    truncate: float = 4.0,
+    dtype: DTypeLike = np.float32,
 ) -> int:
     """Most bytes that `gaussian` holds beside an input of shape ``outer`` and a result of shape ``inner``.
 
     >>> gaussian_working_bytes((272, 272, 272), (256, 256, 256), (2, 2, 2)) // 1024
-    325
+    305
     """
-    return separable_working_bytes(outer, inner, [gaussian_radius(s, truncate) for s in sigma])
+    return separable_working_bytes(outer, inner, [gaussian_radius(s, truncate) for s in sigma], dtype)
 
 
 def _check_sigma(sigma: Sequence[float], ndim: int) -> None:
     if len(sigma) != ndim or not all(0 <= s < np.inf for s in sigma):
-        raise ParameterError(f"sigma {tuple(sigma)}: expected {ndim} finite values of 0 or more, one for each axis")
+        raise ParameterError(f"sigma {tuple(sigma)}: expected {ndim} finite values of 0 or more, one an axis")
 
 
 def _real(x: Array) -> Array:
@@ -165,58 +174,60 @@ def _real(x: Array) -> Array:
         raise ParameterError(f"a filter takes integers, real numbers or masks, found dtype {x.dtype}")
     if x.dtype.kind == "b":
         return x.view(np.uint8)
-    # Numba knows neither half nor extended precision.
-    return x if x.dtype.kind != "f" or x.itemsize in (4, 8) else x.astype(np.float32)
+    return x if _known(x.dtype) else x.astype(np.float32)
+
+
+def _known(dtype: np.dtype[Any]) -> bool:
+    """Whether Numba knows the dtype: neither half nor extended precision."""
+    return dtype.kind != "f" or dtype.itemsize in (4, 8)
 
 
 def _weights(kernels: Sequence[ArrayLike | None], ndim: int) -> tuple[Float32, Float32, Float32]:
     one = np.ones(1, np.float32)
     given = [one if k is None else np.ascontiguousarray(k, np.float32) for k in kernels]
     if len(given) != ndim or any(k.ndim != 1 or k.size % 2 == 0 for k in given):
-        shapes = [k.shape for k in given]
-        raise ParameterError(f"expected {ndim} kernels of one axis and odd length, or None; found shapes {shapes}")
+        found = [k.shape for k in given]
+        raise ParameterError(f"expected {ndim} kernels of one axis and odd length; found shapes {found}")
     z, y, x = [one] * (3 - ndim) + given
     return z, y, x
 
 
 @njit(nogil=True, cache=True)
 def _correlate(rows, z, y, x, weights, strip, plane, line, out):  # type: ignore[no-untyped-def]
-    planes, height, width = out.shape
+    planes, height, _ = out.shape
     reads = x.stop - x.start
     true = line[x.before : x.before + reads]
     shifts = np.arange(weights[2].size)
     for first in range(0, height, strip):
         last = min(first + strip, height)
-        needed = y.index[first : last + weights[1].size - 1]
+        needed = y.voxels[first : last + weights[1].size - 1]
         top, bottom = needed.min(), needed.max() + 1
         for k in range(planes):
             for j in range(top, bottom):
-                at = (j - top) * reads
-                _add_rows(
-                    plane[at : at + reads], rows.flat, j * rows.row + x.start, z.index[k:], rows.plane, weights[0]
-                )
+                dst = plane[(j - top) * reads : (j - top + 1) * reads]
+                _add_rows(dst, rows.flat, j * rows.row + x.start, z.voxels[k:], rows.plane, weights[0])
             for j in range(first, last):
-                _add_rows(true, plane, -top * reads, y.index[j:], reads, weights[1])
+                _add_rows(true, plane, -top * reads, y.voxels[j:], reads, weights[1])
                 for i in range(x.before):
-                    line[i] = line[x.before + x.index[i] - x.start]
+                    line[i] = line[x.before + x.voxels[i] - x.start]
                 for i in range(x.before + reads, line.size):
-                    line[i] = line[x.before + x.index[i] - x.start]
+                    line[i] = line[x.before + x.voxels[i] - x.start]
                 _add_rows(out[k, j], line, 0, shifts, 1, weights[2])
 
 
 @njit(nogil=True, cache=True)
-def _add_rows(dst, src, base, index, step, weights):  # type: ignore[no-untyped-def]
-    """Write the weighted sum of the rows of src that start at ``base + index[k] * step``."""
+def _add_rows(dst, src, base, rows, step, weights):  # type: ignore[no-untyped-def]
+    """Write the weighted sum of the rows of src that start at ``base + rows[k] * step``."""
     n = dst.size
-    at = base + index[0] * step
+    at = base + rows[0] * step
     a = src[at : at + n]
     w0 = weights[0]
     head = 1
     if weights.size % 4 == 3:
         head = 3
-        at = base + index[1] * step
+        at = base + rows[1] * step
         b = src[at : at + n]
-        at = base + index[2] * step
+        at = base + rows[2] * step
         c = src[at : at + n]
         w1, w2 = weights[1], weights[2]
         for i in range(n):
@@ -224,18 +235,17 @@ def _add_rows(dst, src, base, index, step, weights):  # type: ignore[no-untyped-
     else:
         for i in range(n):
             dst[i] = w0 * np.float32(a[i])
-    # Four taps a turn: more rows than that, and LLVM no longer checks that they do not overlap, nor vectorises.
+    # Four taps a turn: with more rows LLVM does not check whether they overlap, and so makes no vectors.
     for k in range(head, weights.size, 4):
         w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        at = base + index[k] * step
+        at = base + rows[k] * step
         a = src[at : at + n]
-        at = base + index[k + 1] * step
+        at = base + rows[k + 1] * step
         b = src[at : at + n]
-        at = base + index[k + 2] * step
+        at = base + rows[k + 2] * step
         c = src[at : at + n]
-        at = base + index[k + 3] * step
+        at = base + rows[k + 3] * step
         d = src[at : at + n]
         for i in range(n):
-            dst[i] = (
-                dst[i] + w0 * np.float32(a[i]) + w1 * np.float32(b[i]) + w2 * np.float32(c[i]) + w3 * np.float32(d[i])
-            )
+            two = dst[i] + w0 * np.float32(a[i]) + w1 * np.float32(b[i])
+            dst[i] = two + w2 * np.float32(c[i]) + w3 * np.float32(d[i])

@@ -1,15 +1,15 @@
 """Which voxels a filter reads, and what stands in for those beyond the volume's edge.
 
-A filter of radius r reads r voxels to either side of each voxel that is wanted (``keep``). Where that leaves the
-array it has reached a true edge of the volume, and the image is mirrored there, edge voxels twice (the mode
-'reflect' of scipy.ndimage), over and over where the radius exceeds the axis::
+A filter of radius r reads r voxels to either side of each voxel that is wanted (``keep``). Where that leaves
+the array it has reached a true edge of the volume, and the image is mirrored there, edge voxels twice (the
+mode 'reflect' of scipy.ndimage), over and over where the radius exceeds the axis::
 
-    positions     0 1 2 3 4 5 6 7 8 9            keep = slice(1, 6), radius 2, n = 6
-    voxel         0 0 1 2 3 4 5 5 4              index
-                  │ └─── inside ──┘ └─┘ mirrored
-                  └ mirrored: before = 1
+    an axis of 6 voxels         0 1 2 3 4 5
+    keep = slice(1, 6)            1 2 3 4 5
+    read with radius 2        0 0 1 2 3 4 5 5 4       Reach.voxels
+                              └ before = 1  └─┴ mirrored too
 
-An array on which filters work is read where it lies, as rows: any view whose last axis is contiguous.
+Arrays are read where they lie, row by row: any view whose last axis is contiguous.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Indices = NDArray[np.int64]
 class Reach(NamedTuple):
     """What a filter reads along one axis.
 
-    index: for every position from ``keep.start - radius`` to ``keep.stop + radius`` the voxel that is read;
-    start, stop: the voxels that are read at all, one stretch; before: mirrored positions that precede it.
+    voxels: what is read for each position from ``keep.start - radius`` to ``keep.stop + radius``;
+    start, stop: the stretch of voxels that are read at all; before: mirrored positions that precede it.
     """
 
-    index: Indices
+    voxels: Indices
     start: int
     stop: int
     before: int
@@ -52,12 +52,23 @@ def reach(keep: slice, radius: int, n: int) -> Reach:
     """What a filter of a radius reads along an axis of n voxels to compute those in ``keep``.
 
     >>> reach(slice(0, 2), 3, 4)
-    Reach(index=array([2, 1, 0, 0, 1, 2, 3, 3]), start=0, stop=4, before=3)
+    Reach(voxels=array([2, 1, 0, 0, 1, 2, 3, 3]), start=0, stop=4, before=3)
     """
     positions = np.arange(keep.start - radius, keep.stop + radius)
     folded = positions % (2 * n)
     start, stop = max(0, keep.start - radius), min(n, keep.stop + radius)
     return Reach(np.minimum(folded, 2 * n - 1 - folded), start, stop, max(0, radius - keep.start))
+
+
+def working_bytes(inner: Sequence[int], size: Sequence[int], then: int) -> int:
+    """Most bytes held by the reaches of a filter of a size, and by ``then`` bytes once they are made.
+
+    >>> working_bytes((256, 256, 256), (3, 3, 3), 21588)
+    37020
+    """
+    positions = [n + s - 1 for n, s in zip(inner, size, strict=True)]
+    # An index takes 24 bytes more a position while it is made, a kernel 4 a tap, Python's objects 6 KiB.
+    return 12 * sum(positions) + max(24 * max(positions), then) + 6144
 
 
 def three_axes(x: Array, keep: Sequence[slice]) -> tuple[Array, tuple[slice, slice, slice]]:
@@ -69,8 +80,8 @@ def three_axes(x: Array, keep: Sequence[slice]) -> tuple[Array, tuple[slice, sli
     """
     if not 1 <= x.ndim <= 3:
         raise ParameterError(f"a filter takes arrays of 1 to 3 axes, found shape {x.shape}")
-    fits = len(keep) == x.ndim and all(0 <= k.start <= k.stop <= n for k, n in zip(keep, x.shape, strict=True))
-    if not fits:
+    inside = [0 <= k.start <= k.stop <= n for k, n in zip(keep, x.shape, strict=False)]
+    if len(keep) != x.ndim or not all(inside):
         raise ParameterError(f"keep {tuple(keep)} does not lie in an array of shape {x.shape}")
     more = 3 - x.ndim
     z, y, x_ = (slice(0, 1),) * more + tuple(keep)

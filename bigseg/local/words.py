@@ -1,12 +1,12 @@
 """Sixty-four voxels at a time: the machine words under the component kernels.
 
-A row of a mask is kept as 64-bit words, voxel ``x`` in bit ``x % 64`` of word ``x // 64``. The functions here are
-compiled into Numba kernels only. They are written as LLVM vectors, which every target lowers to what it has
-(AVX-512 masks, AVX2 or SSE2 movemask, NEON), because Numba's loop vectoriser finds none of them. They compare,
-select and add integers, so the result never depends on the target.
+A row of a mask is kept as 64-bit words, voxel ``x`` in bit ``x % 64`` of word ``x // 64``. The functions
+here are compiled into Numba kernels only. They are written as LLVM vectors, which every target lowers to
+what it has (AVX-512 masks, AVX2 or SSE2 movemask, NEON), because Numba's loop vectoriser finds none of them.
+They compare, select and add integers, so the result never depends on the target.
 
-Bit tricks: ``f ^ (f - 1)`` is a mask of all bits up to and including the lowest set bit of ``f``, ``f & -f`` is
-that bit alone (H. S. Warren, Hacker's Delight, chapter 2).
+Bit tricks: ``f ^ (f - 1)`` is a mask of all bits up to and including the lowest set bit of ``f``, ``f & -f``
+is that bit alone (H. S. Warren, Hacker's Delight, chapter 2).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ CHUNK = np.uint64(16)
 # Bits whose position has bit k set: their counts give the sum of the positions.
 PLACES = tuple(np.uint64(sum(1 << i for i in range(WORD) if i >> k & 1)) for k in range(6))
 
-# Kernels never allocate: arrays come from the caller. Without Numba's reference counting, which it cannot prune
-# where arrays pass through inlined functions, they run 2 to 6 times faster.
+# Kernels never allocate: arrays come from the caller. Without Numba's reference counting, which it cannot
+# prune where arrays pass through inlined functions, they run 2 to 6 times faster.
 kernel = njit(nogil=True, cache=True, _nrt=False)
 inlined = njit(nogil=True, inline="always", _nrt=False)
 
@@ -267,8 +267,9 @@ def starts_up_to(starts: Any, bits: Any) -> Any:
 def take(component: Any, first: Any, starts: Any, bits: Any, mine: Any) -> Any:
     """Split off the lowest bits of a word that belong to component ``mine``.
 
-    component: of every run; first: number of the run that covers the bits below the first start; bits: voxels left.
-    Returns those of ``mine`` up to the next voxel of another component, the bits left, and that component.
+    component: of every run; first: number of the run that covers the bits below the first start; bits:
+    voxels left. Returns those of ``mine`` up to the next voxel of another component, the bits left, and that
+    component.
     """
     group, following = NONE, mine
     while following == mine:

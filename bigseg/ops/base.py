@@ -167,6 +167,13 @@ class LocalKernel:
         return self.op.compute(arrays[0], keep, self.spec)
 
 
+def value_of(value: Any, values: Values) -> Any:
+    """A parameter with its reference replaced by the computed value."""
+    if isinstance(value, str) and (match := REFERENCE.match(value)):
+        return values[match[1]][match[2]]
+    return value
+
+
 def in_voxels(lengths: Lengths, spec: Spec, name: str) -> tuple[float, ...]:
     """Lengths per axis in voxels.
 

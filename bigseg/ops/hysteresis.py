@@ -11,7 +11,9 @@ from pydantic import model_validator
 from bigseg.engine.field import Field
 from bigseg.errors import ParameterError
 from bigseg.ops.base import Number, Op, Site
-from bigseg.ops.components import Foreground, Objects, View
+from bigseg.ops.components import Objects
+from bigseg.ops.labelling import Foreground
+from bigseg.ops.merging import View
 from bigseg.ops.table import Condition
 
 

@@ -11,8 +11,10 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
 from bigseg.ops.base import Op, Site
-from bigseg.ops.components import Foreground, Objects, Seen, View
+from bigseg.ops.components import Objects, Seen, depends
 from bigseg.ops.hysteresis import check_connectivity
+from bigseg.ops.labelling import Foreground
+from bigseg.ops.merging import View
 from bigseg.ops.table import Condition, TableRequest
 
 
@@ -121,19 +123,25 @@ class Regions(Op):
             )
         seen = by_label(field, site)
         names = () if self.intensity is None else (self.intensity,) if isinstance(self.intensity, str) else self.intensity
-        measured = []
-        for name in names:
-            source = site.steps.get(name)
-            if not isinstance(source, Field):
-                known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
-                raise PipelineError(f"step {site.name!r}: intensity {name!r} is no volume before it; those are {known}")
+        sources = [_volume(name, site) for name in names]
+        if any(depends(source, seen.objects.merge) for source in sources):
+            seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
+        for source in sources:
             seen.objects.measure(source, ("min", "max", "sum"))
-            measured.append((name, source))
         items = {item.index: item for item in seen.objects.measures}
-        fields = seen.objects.collect.fields
-        asked = tuple((name, items[fields.index(source)]) for name, source in measured)
+        indexes = [seen.objects.collect.fields.index(source) for source in sources]
+        asked = tuple((name, items[index]) for name, index in zip(names, indexes, strict=True))
         seen.objects.table(TableRequest(site.name, seen.objects.view(seen.view), asked))
         return seen.objects.merge
+
+
+def _volume(name: str, site: Site) -> Field:
+    """The step or input that an intensity names."""
+    source = site.steps.get(name)
+    if not isinstance(source, Field):
+        known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
+        raise PipelineError(f"step {site.name!r}: intensity {name!r} is no volume before it; those are {known}")
+    return source
 
 
 def is_mask(field: Field) -> bool:

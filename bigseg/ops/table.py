@@ -20,12 +20,13 @@ from bigseg.grid import Box, Shape
 from bigseg.local.component_table import measure
 from bigseg.local.component_values import extrema, measure_values, shift_of
 from bigseg.local.components import Components
-from bigseg.ops.base import REFERENCE
+from bigseg.local.unionfind import split_wide
+from bigseg.ops.base import value_of
 from bigseg.storage.spec import Spec
 from bigseg.storage.tables import write_table
 
 Rows = dict[str, Array]
-LOW = (1 << 32) - 1
+AXES = ("z", "y", "x")
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,20 @@ def rows_of(
 ) -> Rows:
     """One row a local component: geometry in coordinates of the whole volume, and the measures."""
     table = measure(found)
-    axes = ("z", "y", "x")[-len(shape) :]
-    start = np.array(inner.start, np.int64)
     size = table["voxels"].astype(np.int64)
-    rows: Rows = {
-        "first": first_voxels(table["first"], inner, shape),
-        "size": size,
-        "low": np.stack([table[f"start_{a}"] for a in axes], axis=1) + start,
-        "high": np.stack([table[f"stop_{a}"] for a in axes], axis=1) + start,
-        "sums": np.stack([table[f"sum_{a}"] for a in axes], axis=1) + size[:, None] * start,
-    }
+    rows: Rows = {"first": first_voxels(table["first"], inner, shape), "size": size}
+    for axis, (name, start) in enumerate(zip(AXES[-len(shape) :], inner.start, strict=True)):
+        rows[f"low-{axis}"] = table[f"start_{name}"].astype(np.int64) + start
+        rows[f"high-{axis}"] = table[f"stop_{name}"].astype(np.int64) + start
+        rows[f"sum-{axis}"] = table[f"sum_{name}"] + size * start
     for item in measures:
         array = arrays[item.index]
         if "sum" in item.what:
             values = measure_values(found, array, item.shift)
             rows[f"{item.prefix}min"], rows[f"{item.prefix}max"] = values["minimum"], values["maximum"]
-            rows[f"{item.prefix}sum"] = pairs_of(values["sum"])
-            rows[f"{item.prefix}square"] = np.stack([values["square_high"], values["square_low"]], axis=1)
+            rows[f"{item.prefix}sum-high"], rows[f"{item.prefix}sum-low"] = split_wide(values["sum"])
+            rows[f"{item.prefix}square-high"] = values["square_high"]
+            rows[f"{item.prefix}square-low"] = values["square_low"]
         else:
             for which in item.what:
                 rows[f"{item.prefix}{which}"] = extrema(found, array, "min" if which == "min" else "max")
@@ -120,31 +118,29 @@ def merge_rows(
     for number, part in enumerate(parts):
         mine = group[ends[number] : ends[number + 1]]
         for name, column in part.items():
-            if name in ("check",) or name.startswith("plane-"):
+            if name == "check" or name.startswith("plane-"):
                 continue
             if name not in total:
-                total[name] = _empty(name, column, count)
+                total[name] = _empty(name, column.dtype, count)
             _joiner(name).at(total[name], mine, column)
     return total
 
 
 def _joiner(name: str) -> np.ufunc:
-    if name in ("first", "low") or name.endswith("-min"):
+    if name == "first" or name.startswith("low-") or name.endswith("-min"):
         return np.minimum
-    if name in ("high", "value") or name.endswith("-max"):
+    if name == "value" or name.startswith("high-") or name.endswith("-max"):
         return np.maximum
     return np.add
 
 
-def _empty(name: str, column: Array, count: int) -> Array:
-    shape, dtype = (count, *column.shape[1:]), column.dtype
+def _empty(name: str, dtype: np.dtype, count: int) -> Array:
+    """What adding up begins with."""
     joiner = _joiner(name)
     if joiner is np.add:
-        return np.zeros(shape, dtype)
-    lowest, highest = (
-        (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    )
-    return np.full(shape, highest if joiner is np.minimum else lowest, dtype)
+        return np.zeros(count, dtype)
+    lowest, highest = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return np.full(count, highest if joiner is np.minimum else lowest, dtype)
 
 
 @dataclass(frozen=True)
@@ -157,9 +153,7 @@ class Condition:
 
     def bind(self, values: Values) -> Condition:
         """With the computed value."""
-        if isinstance(self.value, str) and (match := REFERENCE.match(self.value)):
-            return replace(self, value=values[match[1]][match[2]])
-        return self
+        return replace(self, value=value_of(self.value, values))
 
     def holds(self, rows: Rows) -> Array:
         """For which rows it holds; strict but for "at least", floats at the column's precision."""
@@ -198,16 +192,17 @@ def write_objects(path: Path, request: TableRequest, rows: Rows, ids: Array, spe
         "area": size * float(prod(spec.spacing)),
     }
     for axis in range(spec.ndim):
-        columns[f"bbox-{axis}"] = rows["low"][shown, axis]
+        columns[f"bbox-{axis}"] = rows[f"low-{axis}"][shown]
     for axis in range(spec.ndim):
-        columns[f"bbox-{axis + spec.ndim}"] = rows["high"][shown, axis]
+        columns[f"bbox-{axis + spec.ndim}"] = rows[f"high-{axis}"][shown]
     for axis, (step, origin) in enumerate(zip(spec.spacing, spec.origin, strict=True)):
-        columns[f"centroid-{axis}"] = rows["sums"][shown, axis] / size * step + origin
+        columns[f"centroid-{axis}"] = rows[f"sum-{axis}"][shown] / size * step + origin
     for name, item in request.intensities:
         tail = "" if len(request.intensities) == 1 else f"-{name}"
         columns[f"intensity_min{tail}"] = rows[f"{item.prefix}min"][shown]
         columns[f"intensity_max{tail}"] = rows[f"{item.prefix}max"][shown]
-        mean, std = moments(rows[f"{item.prefix}sum"][shown], rows[f"{item.prefix}square"][shown], size, item.shift)
+        total, square = (_whole(rows, f"{item.prefix}{what}", shown) for what in ("sum", "square"))
+        mean, std = moments(total, square, size, item.shift)
         columns[f"intensity_mean{tail}"], columns[f"intensity_std{tail}"] = mean, std
     notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
     write_table(path, columns, notes)
@@ -219,31 +214,21 @@ def moments(total: Array, square: Array, size: Array, shift: int) -> tuple[Array
     With sum = q n + r, the sum of (v - q)^2 is square - q (sum + r): a difference of integers, so that a small
     spread around a large mean is not lost.
 
-    >>> moments(np.array([[0, 6]]), np.array([[0, 14]]), np.array([3]), 0)
+    >>> moments(np.array([6]), np.array([14]), np.array([3]), 0)
     (array([2.]), array([0.81649658]))
     """
     if not size.size:
         return np.zeros(0), np.zeros(0)
-    n, one, two = size.astype(object), _whole(total), _whole(square)
+    n, one, two = (item.astype(object) for item in (size, total, square))
     q, r = one // n, one % n
     scale = 2.0**-shift
     mean = (q + (r / n)).astype(np.float64) * scale
     spread = two - q * (one + r)
-    variance = (n * spread - r * r).astype(object) / (n * n)
+    variance = (n * spread - r * r) / (n * n)
     return mean, np.sqrt(np.maximum(variance.astype(np.float64), 0.0)) * scale
 
 
-def _whole(pairs: Array) -> Array:
+def _whole(rows: Rows, name: str, shown: Array) -> Array:
     """Sums as Python integers."""
-    high, low = pairs[:, 0].astype(object), pairs[:, 1].astype(object)
-    return high * (1 << 32) + low
-
-
-def pairs_of(total: Array) -> Array:
-    """int64 sums as (high, low) pairs with 0 <= low < 2**32.
-
-    >>> pairs_of(np.array([-1, 5]))
-    array([[        -1, 4294967295],
-           [         0,          5]])
-    """
-    return np.stack([total >> 32, total & LOW], axis=1)
+    high, low = rows[f"{name}-high"][shown].astype(object), rows[f"{name}-low"][shown].astype(object)
+    return np.asarray(high * (1 << 32) + low)

@@ -1,42 +1,78 @@
-"""Ingest: any readable file as a sharded OME-Zarr image with a pyramid, by the same engine, resumable."""
+"""Ingest: any readable file as a sharded OME-Zarr image with a pyramid, by the same engine, resumable.
+
+While it is on, the record of finished blocks lies beside the image in a folder ``.NAME.ingest``, and the image
+is marked as incomplete. The finished image remembers what it was made from, so that the same command finds
+that there is nothing left to do.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bigseg.engine.field import Write
 from bigseg.engine.folder import RunFolder
+from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan, make_plan
 from bigseg.engine.run import Observer
-from bigseg.engine.source import source_field
+from bigseg.engine.source import identity, source_field
 from bigseg.engine.work import Limits
-from bigseg.errors import OutputError
+from bigseg.errors import ChangedError, OutputError
 from bigseg.grid import Grid, Shape
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.planning import plan_for
-from bigseg.pipeline.running import Prepared, Settings, choose_executor, run_prepared
+from bigseg.pipeline.running import Prepared, Settings, Start, choose_executor, describe_existing, run_prepared
 from bigseg.storage.chunks import check_source
+from bigseg.storage.layout import read_node
 from bigseg.storage.sources.opening import Origin, open_source
 from bigseg.storage.volume import Volume
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """An ingest that was checked and can be run.
+
+    Parameters
+    ----------
+    path : of the image.
+    plan : what will run.
+    found : in one line, what lies there already.
+    """
+
+    path: Path
+    plan: Plan
+    found: str
+    prepared: Prepared | None
+    """None where the finished image is there."""
+    start: Start
+
+    def run(self, observe: Observer = lambda summary, done, units: None) -> Volume:
+        """Store the image, or what is left of it."""
+        if self.prepared is not None:
+            spec = next(iter(self.prepared.origins.values())).spec
+            described = {"ingest": self.path.name, "spacing": list(spec.spacing), "unit": spec.unit}
+            run_prepared(described, self.prepared, self.start, observe)
+            shutil.rmtree(self.prepared.folder.path, ignore_errors=True)
+        return Volume.open(self.path)
 
 
 def ingest(
     source: str | Path | Origin,
     target: str | Path,
     *,
-    spacing: Sequence[float | str] | str | None = None,
+    spacing: float | str | Sequence[float | str] | None = None,
     observe: Observer = lambda summary, done, units: None,
     **settings: Any,
 ) -> Volume:
-    """Store a TIFF, a stack of TIFFs, an NPY or a Zarr as an OME-Zarr 0.5 image with a pyramid.
+    """Store a TIFF, a stack of slices, an NPY or a Zarr as an OME-Zarr 0.5 image with a pyramid.
 
     Parameters
     ----------
-    source : path of the file, folder or glob, or an opened source.
+    source : path of the file, folder or pattern, or an opened source.
     target : the image to make, by custom ``NAME.ome.zarr``.
     spacing : voxel size, ``"0.65 um"`` or one per axis; default: what the file says.
     settings : as of `Pipeline.run`.
@@ -48,34 +84,85 @@ def ingest(
     Raises
     ------
     OutputError
-        When the target exists and is not an ingest that was stopped.
+        When the target exists and is not an ingest of the same source.
     InputError
         When the source cannot be read as a volume.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.save(folder / "scan.npy", np.zeros((9, 10, 11), "uint8"))
+    >>> image = ingest(folder / "scan.npy", folder / "scan.ome.zarr", spacing="2 um", workers=0)
+    >>> image.spec.shape, image.spec.unit
+    ((9, 10, 11), 'micrometer')
     """
+    given = None if spacing is None or isinstance(spacing, (int, float, str)) else list(spacing)
+    origin = open_source(source, spacing=given or spacing) if isinstance(source, (str, Path)) else source  # type: ignore[arg-type]
+    return prepare_ingest(origin, target, Settings(**settings | {"report": False})).run(observe)
+
+
+def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> Ingest:
+    """All that can be refused before the first voxel is read."""
     path = Path(os.path.abspath(target))
-    chosen = Settings(**settings, report=False)
-    work = RunFolder(path.with_name(f".{path.name}.ingest"))
-    if chosen.restart:
-        shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(work.path, ignore_errors=True)
-    if path.exists() and not work.path.exists():
-        raise OutputError(f"{path} exists already: give another name, or remove it first")
-    origin = open_source(source, spacing=spacing) if isinstance(source, (str, Path)) else source
     if isinstance(origin, Volume):
         check_source(origin)
+    source = {"content": identity(origin), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
+    work = RunFolder(work_folder(path))
+    ours = _ours(path)
+    finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
+    if path.exists() and not finished:
+        _refuse_foreign(path, ours, source, work, settings.restart)
     field = source_field(path.name.removesuffix(".zarr").removesuffix(".ome"), origin)
-    write = Write(field, str(path), "the image asked for")
-    built = Built({"input": field}, {}, [write], [])
-    resources, start = choose_executor(chosen)
+    write = Write(field, str(path), "the image asked for", attributes={"source": source})
+    resources, start = choose_executor(settings)
 
     def make(block: Shape, brick: Shape, limits: Limits) -> Plan:
-        return make_plan(
-            [write], [], grid=Grid(field.spec.shape, block), folder=work.path, limits=limits, brick=brick
-        )
+        return make_plan([write], [], grid=Grid(field.spec.shape, block), folder=work.path, limits=limits, brick=brick)
 
-    plan = plan_for(make, field.spec.shape, resources, chosen.block or work.block())
-    prepared = Prepared(built, {"input": origin}, plan, work, resources, chosen)
-    described = {"ingest": str(path), "spacing": list(field.spec.spacing), "unit": field.spec.unit}
-    run_prepared(described, prepared, start, observe)
-    shutil.rmtree(work.path, ignore_errors=True)
-    return Volume.open(path)
+    block = settings.block or (None if settings.restart else work.block())
+    plan = plan_for(make, field.spec.shape, resources, block)
+    if finished:
+        return Ingest(path, plan, "finished already: nothing to do", None, start)
+    if settings.restart:
+        _clear(path, work)
+    prepared = Prepared(
+        Built({"input": field}, {}, [write], []), {"input": origin}, plan, work, resources, replace(settings, report=False)
+    )
+    return Ingest(path, plan, describe_existing(work).replace("run", "ingest"), prepared, start)
+
+
+def _ours(path: Path) -> dict[str, Any]:
+    """What bigseg keeps with an image that it made; empty for anything else."""
+    node = read_node(path) if path.is_dir() else None
+    found = node.attributes.get("bigseg") if node is not None else None
+    return found if isinstance(found, dict) else {}
+
+
+def work_folder(path: Path) -> Path:
+    """Where an ingest keeps its record until it is finished.
+
+    >>> work_folder(Path("scans/a.ome.zarr")).as_posix()
+    'scans/.a.ome.zarr.ingest'
+    """
+    return path.with_name(f".{path.name}.ingest")
+
+
+def _refuse_foreign(path: Path, ours: dict[str, Any], source: dict[str, Any], work: RunFolder, restart: bool) -> None:
+    """Refuse a target that this ingest neither began nor may replace."""
+    if "source" not in ours:
+        raise OutputError(f"{path} exists already and was not made by `bigseg ingest`: give another name")
+    if restart:
+        return
+    if ours["source"] != source:
+        raise ChangedError(f"{path} was made from something else: give another name, or begin again with --restart")
+    if work.read() is None:
+        raise OutputError(f"{path} is unfinished and its record {work.path} is gone: begin again with --restart")
+
+
+def _clear(path: Path, work: RunFolder) -> None:
+    """Remove an image that an ingest made, and its record."""
+    if path.exists() or work.path.exists():
+        with Lock(work.lock):
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(work.path, ignore_errors=True)

@@ -20,7 +20,9 @@ from bigseg.grid import Grid, Shape
 from bigseg.ops.base import Op
 from bigseg.pipeline.build import Built, build
 from bigseg.pipeline.planning import Resources, local_resources, plan_for
-from bigseg.pipeline.running import Prepared, Run, Settings, choose_executor, run_prepared
+from bigseg.pipeline.preview import Preview, preview
+from bigseg.pipeline.recipes import find_pipeline
+from bigseg.pipeline.running import Prepared, Run, Settings, Start, choose_executor, run_prepared
 from bigseg.pipeline.steps import Step, parse, parse_file
 from bigseg.storage.chunks import check_source
 from bigseg.storage.sources.opening import Origin, open_source
@@ -61,8 +63,8 @@ class Pipeline:
 
     @classmethod
     def load(cls, path: str | Path, changes: Sequence[str] = ()) -> Pipeline:
-        """Read a pipeline file; ``changes`` are ``"step.parameter=value"``."""
-        return cls(*parse_file(Path(path), changes))
+        """Read a pipeline file, or a ready recipe by its name; ``changes`` are ``"step.parameter=value"``."""
+        return cls(*parse_file(find_pipeline(path), changes))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Pipeline:
@@ -107,14 +109,37 @@ class Pipeline:
                 brick=brick,
             )
 
-        block = settings.block or folder.block()
+        block = settings.block or (None if settings.restart else folder.block())
         plan = plan_for(make, shape, resources, block)
         return Prepared(built, origins, plan, folder, resources, settings)
 
     def plan(self, inputs: Input | Mapping[str, Input], **settings: Any) -> Plan:
-        """The costed list of stages for a volume, without running it."""
-        chosen = Settings(**settings)
+        """The costed list of stages for a volume, without running it; ``settings`` as of `run`."""
+        chosen = Settings(**settings | {"restart": True})
         return self.prepare(inputs, "run", chosen, local_resources(chosen.workers, chosen.memory)).plan
+
+    def preview(
+        self, inputs: Input | Mapping[str, Input], z: int | None = None, planes: int = 17, *, side: int = 1024
+    ) -> Preview:
+        """A picture of one plane under every step, computed on a small piece around it.
+
+        Parameters
+        ----------
+        inputs : as of `run`.
+        z : the plane, by default the middle; 2-D images have none.
+        planes : how many planes are computed, the one shown in their middle.
+        side : longest side of the piece in y and x, in voxels; cut from the middle.
+
+        Returns
+        -------
+        The picture (PNG, shown by notebooks) and a note on what it was computed from.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such plane.
+        """
+        return preview(self, inputs, z, planes, side)
 
     def run(
         self,
@@ -141,15 +166,26 @@ class Pipeline:
         BigsegError
             One of its kinds for everything that is refused or fails; finished blocks are kept.
         """
-        chosen = Settings(**settings)
+        prepared, start = self.check(inputs, out, Settings(**settings))
+        return run_prepared(self.as_dict(), prepared, start, observe)
+
+    def check(
+        self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings
+    ) -> tuple[Prepared, Start]:
+        """All that can be refused before the first voxel is read; then clears the folder where that was asked for.
+
+        Returns
+        -------
+        What `run_prepared` runs, and what starts its executor.
+        """
         folder = RunFolder(Path(os.path.abspath(out)))
         folder.refuse_foreign()
-        if chosen.restart and folder.path.exists():
-            with Lock(folder.lock):
-                folder.clear()
-        resources, start = choose_executor(chosen)
-        prepared = self.prepare(inputs, out, chosen, resources)
+        resources, start = choose_executor(settings)
+        prepared = self.prepare(inputs, out, settings, resources)
         for origin in prepared.origins.values():
             if isinstance(origin, Volume):
                 check_source(origin)
-        return run_prepared(self.as_dict(), prepared, start, observe)
+        if settings.restart and folder.path.exists():
+            with Lock(folder.lock):
+                folder.clear()
+        return prepared, start

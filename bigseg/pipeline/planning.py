@@ -51,12 +51,11 @@ def plan_for(make: Make, shape: Shape, resources: Resources, block: Sequence[int
         plan = with_brick(make, shape, expand(block, shape), resources)
         check_memory(plan, resources.memory, lambda memory: _advice(make, shape, resources, plan))
         return plan
+    sides = SIDES.get(len(shape), SIDES[3])
+    busy = [side for side in sides if side <= 64 or prod(_counts(shape, side)) >= BLOCKS_A_WORKER * resources.workers]
     plan = None
-    for side in SIDES.get(len(shape), SIDES[3]):
-        candidate = tuple(min(side, _up(n)) for n in shape)
-        if prod(Grid(shape, candidate).counts) < BLOCKS_A_WORKER * resources.workers and side > 64:
-            continue
-        plan = with_brick(make, shape, candidate, resources)
+    for side in busy or sides[-1:]:
+        plan = with_brick(make, shape, tuple(min(side, _up(n)) for n in shape), resources)
         if plan.memory <= resources.memory:
             return plan
     assert plan is not None
@@ -119,6 +118,11 @@ def expand(block: Sequence[int], shape: Shape) -> Shape:
     if any(item < 1 for item in items):
         raise ParameterError(f"block {items}: expected sizes of 1 voxel or more")
     return tuple(min(b, _up(n)) for b, n in zip(items, shape, strict=True))
+
+
+def _counts(shape: Shape, side: int) -> Shape:
+    """Blocks per axis with blocks of a side."""
+    return tuple(ceil(n / side) for n in shape)
 
 
 def _up(n: int) -> int:

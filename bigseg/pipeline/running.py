@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,21 +16,25 @@ import pandas as pd
 import yaml
 
 from bigseg.engine.cluster import attach, local_cluster
-from bigseg.engine.field import Values
-from bigseg.engine.folder import RunFolder, check_same, fingerprint, versions
+from bigseg.engine.field import Field, Reduction, Values
+from bigseg.engine.folder import RunFolder, check_same, fingerprint, remove, versions
 from bigseg.engine.journal import Journal
 from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan
-from bigseg.engine.run import Executor, Observer, Summary, driver_memory, execute
+from bigseg.engine.run import Executor, Observer, Summary, driver_memory, execute, to_write
 from bigseg.engine.serial import SerialExecutor
-from bigseg.engine.source import identity
-from bigseg.errors import BigsegError
+from bigseg.engine.source import identity, place
+from bigseg.errors import LockedError, StorageError
+from bigseg.ops.components import Seen
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.planning import Resources, local_resources
 from bigseg.report.page import write_report
+from bigseg.storage import blocks
+from bigseg.storage.durable import clear_temporary, write_file
 from bigseg.storage.lazy import open_volume
+from bigseg.storage.pyramid import levels_of
 from bigseg.storage.sources.opening import Origin
-from bigseg.storage.volume import mark_complete
+from bigseg.storage.volume import Volume, mark_complete, mark_incomplete
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,10 @@ def choose_executor(settings: Settings) -> tuple[Resources, Start]:
     named = settings.scheduler or settings.scheduler_file
     found = attach(settings.scheduler, settings.scheduler_file) if named or settings.workers is None else None
     if found is not None:
-        fallback = local_resources(found.workers, settings.memory)
-        return Resources(found.workers, settings.memory or found.memory or fallback.memory), lambda: found
+        with closing(found):  # a plan that is refused must leave no client behind
+            fallback = local_resources(found.workers, settings.memory)
+            resources = Resources(found.workers, settings.memory or found.memory or fallback.memory)
+        return resources, found.again
     resources = local_resources(settings.workers, settings.memory)
     return resources, lambda: local_cluster(resources.workers, resources.memory)
 
@@ -124,45 +132,116 @@ def run_prepared(pipeline: Mapping[str, Any], prepared: Prepared, start: Start, 
     folder, plan = prepared.folder, prepared.plan
     content = {
         "pipeline": dict(pipeline),
-        "inputs": {name: identity(origin) for name, origin in prepared.origins.items()},
+        "inputs": {name: _described(origin) for name, origin in prepared.origins.items()},
         "block": list(plan.grid.block),
         "versions": versions(),
     }
-    earlier = folder.read()
-    if earlier is not None and earlier["status"] == "complete":
+    if (found := _complete(folder, content)) is not None:
+        return found
+    folder.probe()
+    with _terminable(), Lock(folder.lock) as lock:
+        if (found := _complete(folder, content)) is not None:
+            return found  # another driver finished it a moment ago
+        earlier = folder.read()
+        if earlier is None:
+            folder.clear()  # a driver that was killed before its first record
         check_same(folder, content)
-        return Run(folder.path, earlier)
-    folder.probe(sum(stage.writes for stage in plan.stages))
-    with Lock(folder.lock) as lock:
-        check_same(folder, content)
+        journal = Journal(folder.journal, fingerprint(content), folder.path, folder.scratch.name)
         record = _new_record(pipeline, prepared, content, earlier)
-        folder.write(record)
-        (folder.path / "pipeline.yaml").write_text(yaml.safe_dump(dict(pipeline), sort_keys=False), encoding="utf-8")
-        journal = Journal(folder.journal, fingerprint(content), folder.path)
-        began = time.perf_counter()
         try:
+            folder.check_room(to_write(plan, journal))
+            _begin(prepared, record, journal)
+            began = time.perf_counter()
             executor = start()
             try:
                 record["where"] = executor.where
                 summaries, values = execute(plan, executor, journal, lock, observe)
             finally:
                 executor.close()
-        except BigsegError as error:
-            folder.write({**record, "status": "failed", "error": str(error)})
+            _finish(record, prepared, summaries, values, time.perf_counter() - began)
+            _close(prepared, record, journal, lock)
+        except LockedError:
+            raise  # the folder is another driver's now: nothing of it is ours to write
+        except Exception as error:
+            lock.check()
+            with suppress(StorageError):  # on a full disk the first error is the one to show
+                folder.write({**record, "status": "failed", "error": str(error)})
             raise
         finally:
             journal.close()
-        _finish(record, prepared, summaries, values, time.perf_counter() - began)
-        lock.check()
-        for write in prepared.built.writes:
-            mark_complete(write.path)
-        folder.write(record)
-        if prepared.settings.report:
-            write_report(folder.path, record)
-        shutil.rmtree(folder.scratch, ignore_errors=True)
-        record["status"] = "complete"
-        folder.write(record)
     return Run(folder.path, record)
+
+
+def _complete(folder: RunFolder, content: Mapping[str, Any]) -> Run | None:
+    """The finished run that lies in the folder, if it is the same."""
+    record = folder.read()
+    if record is None or record["status"] != "complete":
+        return None
+    check_same(folder, content)
+    return Run(folder.path, record)
+
+
+def _begin(prepared: Prepared, record: Mapping[str, Any], journal: Journal) -> None:
+    """Say that the run is on, and remove what killed writers left, before the first block."""
+    folder = prepared.folder
+    folder.write(record)
+    write_file(folder.path / "pipeline.yaml", yaml.safe_dump(record["pipeline"], sort_keys=False).encode())
+    _sweep(prepared)
+    if any(stage.name not in journal.stages for stage in prepared.plan.stages):
+        for write in prepared.built.writes:
+            mark_incomplete(write.path)
+
+
+def _close(prepared: Prepared, record: dict[str, Any], journal: Journal, lock: Lock) -> None:
+    """Everything is computed: mark the images, report, remove scratch, and last of all say so."""
+    folder = prepared.folder
+    lock.check()
+    for write in prepared.built.writes:
+        mark_complete(write.path)
+    folder.write(record)
+    if prepared.settings.report:
+        write_report(folder.path, record)
+    lock.check()
+    journal.finish()  # from here on the journal is trusted without scratch
+    remove(folder.scratch)
+    _sweep(prepared)
+    lock.check()
+    folder.write({**record, "status": "complete"})
+    record["status"] = "complete"
+
+
+def _sweep(prepared: Prepared) -> None:
+    """Remove what killed writers left in the run's folder and in its images."""
+    prepared.folder.sweep()
+    for write in prepared.built.writes:
+        clear_temporary(Path(write.path))
+        for level, _ in enumerate(levels_of(write.field.spec)):
+            blocks.clear_partial(Volume.planned(write.path, write.field.spec, level))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM becomes KeyboardInterrupt, so that workers are stopped and the lock is given back."""
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # closing takes seconds; a second signal must not cut it
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _described(origin: Origin) -> dict[str, Any]:
+    """All that results depend on of an input: its content, and the description that sizes and tables come from."""
+    spec = origin.spec
+    found = {"content": identity(origin), "shape": list(spec.shape), "dtype": str(spec.dtype), "kind": spec.kind}
+    return found | {"spacing": list(spec.spacing), "unit": spec.unit, "origin": list(spec.origin)}
 
 
 def _new_record(
@@ -174,7 +253,7 @@ def _new_record(
         "status": "incomplete",
         "fingerprint": fingerprint(content),
         "pipeline": dict(pipeline),
-        "inputs": {name: str(origin.path) for name, origin in prepared.origins.items()},
+        "inputs": {name: place(origin) for name, origin in prepared.origins.items()},
         "volume": {
             "shape": list(spec.shape),
             "dtype": str(spec.dtype),
@@ -184,6 +263,10 @@ def _new_record(
         },
         "block": list(prepared.plan.grid.block),
         "blocks": len(prepared.plan.grid),
+        "stages": [
+            asdict(Summary(s.name, s.kind, s.what, s.units, voxels=s.voxels, memory_planned=s.memory))
+            for s in prepared.plan.stages
+        ],
         "saved": [write.field.name for write in prepared.built.writes if write.pyramid],
         "stored": [list(item) for item in prepared.plan.stored],
         "workers": prepared.resources.workers,
@@ -198,14 +281,26 @@ def _finish(
     record: dict[str, Any], prepared: Prepared, summaries: list[Summary], values: Values, seconds: float
 ) -> None:
     """Add what is known only at the end."""
-    steps = prepared.built.results
     record |= {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "values": {name: dict(found) for name, found in values.items() if name in steps and found},
+        "values": _values(prepared.built, values),
         "stages": [asdict(summary) for summary in summaries],
         "driver_memory_peak": driver_memory(),
     }
+
+
+def _values(built: Built, values: Values) -> dict[str, dict[str, Any]]:
+    """What each step computed: thresholds, statistics, the number of objects that it shows."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, result in built.results.items():
+        if isinstance(result, Reduction) and result.keys:
+            found[name] = dict(values.get(result.name, {}))
+        elif isinstance(result, Field) and isinstance(result.tag, Seen):
+            count = result.tag.count(values)
+            if count is not None:
+                found[name] = {"objects": count}
+    return found
 
 
 def describe_existing(folder: RunFolder) -> str:

@@ -9,10 +9,18 @@ from bigseg.errors import InputError, ParameterError
 from bigseg.grid import Shape
 
 Channel = int | str | Sequence[int] | None
-"""Which channel to read: its index or name; one index an axis where several leading axes are longer than 1."""
+"""Which channel to read: an index or a name; one index an axis where several leading axes are long."""
 
 SPACE = ("z", "y", "x")
-_KINDS = {"z": "space", "y": "space", "x": "space", "c": "channel", "t": "time", "channel": "channel", "time": "time"}
+_KINDS = {
+    "z": "space",
+    "y": "space",
+    "x": "space",
+    "c": "channel",
+    "t": "time",
+    "channel": "channel",
+    "time": "time",
+}
 
 
 class Chosen(NamedTuple):
@@ -69,28 +77,35 @@ def choose_axes(
     first = len(shape) - len(spatial)
     if len(kinds) != len(shape) or len(spatial) not in (2, 3):
         raise InputError(
-            f"{where} has shape {shape} and axes {', '.join(names) or 'without names'}: expected a 2-D image or a "
-            "3-D volume, with leading axes like channels if any"
+            f"{where} has shape {shape} and axes {', '.join(names) or 'without names'}: expected a 2-D "
+            "image or a 3-D volume, with leading axes like channels if any"
         )
     if spatial != list(range(first, len(shape))):
         raise InputError(
-            f"{where} has axes {', '.join(names)}: expected channels and times before z, y, x; store it again in "
-            "that order"
+            f"{where} has axes {', '.join(names)}: expected channels and times before z, y, x; store it "
+            "again in that order"
         )
     axes = SPACE[3 - len(spatial) :]
     stored = names[first:]
-    order = tuple(stored.index(name) for name in axes) if set(stored) == set(axes) else tuple(range(len(axes)))
+    order = (
+        tuple(stored.index(name) for name in axes) if set(stored) == set(axes) else tuple(range(len(axes)))
+    )
     return Chosen(_prefix(shape[:first], names[:first], channel, channels, where), order, axes)
 
 
-def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequence[str], where: str) -> Shape:
+def _prefix(
+    shape: Shape, names: Sequence[str], channel: Channel, channels: Sequence[str], where: str
+) -> Shape:
     if isinstance(channel, str) and channel in channels:
         channel = list(channels).index(channel)
     try:
-        chosen = [] if channel is None else [int(channel)] if isinstance(channel, (int, str)) else list(channel)
+        chosen = (
+            [] if channel is None else [int(channel)] if isinstance(channel, (int, str)) else list(channel)
+        )
     except ValueError:
         raise ParameterError(
-            f"channel={channel!r}: {where} has the channels {_list(channels) or 'without names'}; give a name or an index"
+            f"channel={channel!r}: {where} has the channels {_list(channels) or 'without names'}; give a "
+            "name or an index"
         ) from None
     long = [axis for axis, n in enumerate(shape) if n > 1]
     if not chosen and long:
@@ -98,8 +113,8 @@ def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequ
         example = "1" if len(long) == 1 else "(0, 1)"
         known = f" ({_list(channels)})" if any(channels) else ""
         raise ParameterError(
-            f"{where} has a {what}{known} before the volume: choose one with channel={example} "
-            f"(--channel {example.strip('()')} on the command line)"
+            f"{where} has a {what}{known} before the volume: choose one with channel={example} (--channel "
+            f"{example.strip('()')} on the command line)"
         )
     wanted = long if len(chosen) == len(long) else list(range(len(shape)))
     if chosen and len(chosen) != len(wanted) and chosen != [0]:

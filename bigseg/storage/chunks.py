@@ -1,7 +1,7 @@
 """Which files of an array are there: found by walking its folder once, without reading a voxel.
 
-Other writers leave out chunks that hold nothing but the fill value, so absence may be meant; but it may as well
-be loss. So a volume with missing chunks is refused until the user says which of the two it is.
+Other writers leave out chunks that hold nothing but the fill value, so absence may be meant; but it may as
+well be loss. So a volume with missing chunks is refused until the user says which of the two it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bigseg.storage.volume import Volume
 
 INDEXED = 2000
-"""Shards whose indexes are read before a run; more would take seconds, and their gaps are found while reading."""
+"""Shards whose indexes are read before a run; of more, which takes seconds, gaps are met while reading."""
 _ABSENT = np.uint64(2**64 - 1)
 
 
@@ -68,8 +68,8 @@ def check_source(volume: Volume) -> None:
     found = presence(volume)
     if found.empty:
         raise CorruptChunkError(
-            f"{volume.folder}: {found.empty} files have 0 bytes ({_some(found.first_empty, found.empty)}): they were "
-            "lost while they were written or copied; copy them again from the original"
+            f"{volume.folder}: {found.empty} files have 0 bytes ({_some(found.first_empty, found.empty)}): "
+            "they were lost while they were written or copied; copy them again from the original"
         )
     if volume.missing == "error":
         if found.missing:
@@ -82,9 +82,9 @@ def check_source(volume: Volume) -> None:
 def missing_error(volume: Volume, count: int, first: list[str]) -> MissingChunkError:
     """The refusal of a volume with missing chunks."""
     return MissingChunkError(
-        f"{volume.folder}: {count} chunks are missing ({_some(first, count)}). If the program that wrote it leaves out "
-        "chunks that hold only the fill value, as most do, run again with --missing=fill (missing='fill'); if files "
-        "were lost, copy them again"
+        f"{volume.folder}: {count} chunks are missing ({_some(first, count)}). If the program that wrote it "
+        "leaves out chunks that hold only the fill value, as most do, run again with --missing=fill "
+        "(missing='fill'); if files were lost, copy them again"
     )
 
 
@@ -111,9 +111,7 @@ def presence(volume: Volume, limit: int = 10) -> Presence:
         if not file.size:
             empty.append(file.position)
     absent = np.flatnonzero(~there.ravel())
-    first = [
-        layout.key((*lead, *map(int, np.unravel_index(flat, there.shape)))) for flat in absent[:limit]
-    ]
+    first = [layout.key((*lead, *map(int, np.unravel_index(flat, there.shape)))) for flat in absent[:limit]]
     return Presence(len(absent), first, len(empty), [layout.key(at) for at in sorted(empty)[:limit]])
 
 
@@ -131,12 +129,15 @@ def missing_in_shards(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
         return 0, []
     inside = tuple(s // c for s, c in zip(layout.shard, layout.chunk, strict=True))
     lead = tuple(p % s // c for p, s, c in zip(volume.prefix, layout.shard, layout.chunk, strict=False))
-    count, first = 0, []
+    count = 0
+    first: list[str] = []
     for file in files:
         index = _index(volume, layout, file, prod(inside)).reshape(*inside, 2)[lead]
         real = tuple(
             slice(0, -(-min(s, n - at * s) // c))
-            for n, s, c, at in list(zip(layout.shape, layout.shard, layout.chunk, file.position, strict=True))[len(lead) :]
+            for n, s, c, at in list(
+                zip(layout.shape, layout.shard, layout.chunk, file.position, strict=True)
+            )[len(lead) :]
         )
         gaps = np.argwhere((index[real] == _ABSENT).all(-1))
         count += len(gaps)
@@ -153,7 +154,9 @@ def content_token(volume: Volume) -> str:
     layout = layout_of(volume)
     node = read_node(volume.folder)
     assert node is not None
-    found = hashlib.blake2b(json.dumps([node.document, volume.prefix], sort_keys=True).encode(), digest_size=16)
+    found = hashlib.blake2b(
+        json.dumps([node.document, volume.prefix], sort_keys=True).encode(), digest_size=16
+    )
     for file in sorted(walk(volume, layout)):
         found.update(f"{layout.key(file.position)} {file.size} {file.mtime}\n".encode())
     return found.hexdigest()
@@ -169,7 +172,9 @@ def layout_of(volume: Volume) -> Layout:
     """
     node = read_node(volume.folder)
     if node is None or not node.is_array:
-        raise InputError(f"{volume.folder} holds no Zarr array any more: it was moved or removed after it was opened")
+        raise InputError(
+            f"{volume.folder} holds no Zarr array any more: it was moved or removed after it was opened"
+        )
     return node.layout()
 
 
@@ -195,7 +200,11 @@ def _nested(folder: str, above: Shape, lead: Shape, counts: Shape) -> Iterator[F
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            if not name.isdecimal() or int(name) >= counts[axis] or (axis < len(lead) and int(name) != lead[axis]):
+            if (
+                not name.isdecimal()
+                or int(name) >= counts[axis]
+                or (axis < len(lead) and int(name) != lead[axis])
+            ):
                 continue
             position = (*above, int(name))
             if last:

@@ -6,12 +6,11 @@ another name and renamed when it is whole, so that a kill leaves either all of i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import zarr
 from zarr.codecs import BytesCodec, ZstdCodec
@@ -20,34 +19,12 @@ from bigseg.errors import OutputError, ParameterError, StorageError
 from bigseg.grid import Shape, largest_divisor
 from bigseg.storage.durable import sync_folder
 from bigseg.storage.ome import build_image
-from bigseg.storage.pyramid import halved_axes, levels_of
+from bigseg.storage.pyramid import levels_of
 from bigseg.storage.spec import Spec
 from bigseg.storage.volume import Volume
 
 CHUNK = 64
 """Longest side of a chunk: small enough for a halo, large enough for a viewer (0.5 MiB of uint16)."""
-
-
-class ImageLevel(NamedTuple):
-    """One step of a pyramid: what is read, what is written, the factor of each axis, the shard written."""
-
-    source: Spec
-    target: Spec
-    factors: Shape
-    shard: Shape
-
-
-def image_levels(spec: Spec, block: Shape, levels: int | None = None) -> Iterator[ImageLevel]:
-    """The steps from level 0 up; the shards are those that `create_image` gives the levels.
-
-    >>> import numpy as np
-    >>> spec = Spec((300, 300), np.dtype("uint8"), ("y", "x"), (1.0, 1.0))
-    >>> [(step.target.shape, step.shard) for step in image_levels(spec, (128, 128))]
-    [((150, 150), (128, 128)), ((75, 75), (76, 76))]
-    """
-    specs = list(levels_of(spec, levels))
-    for source, target in zip(specs, specs[1:], strict=False):
-        yield ImageLevel(source, target, halved_axes(source.shape), cut(target.shape, block)[0])
 
 
 def cut(shape: Shape, block: Shape, chunk: int = CHUNK) -> tuple[Shape, Shape]:
@@ -113,7 +90,9 @@ def create_image(
     """
     root = Path(os.path.abspath(path))
     if len(shard) != spec.ndim or min(shard) < 1 or chunk < 1:
-        raise ParameterError(f"shard {shard}, chunk {chunk}: expected {spec.ndim} sizes of 1 and more for {spec.shape}")
+        raise ParameterError(
+            f"shard {shard}, chunk {chunk}: expected {spec.ndim} sizes of 1 and more for {spec.shape}"
+        )
     specs = list(levels_of(spec, None if pyramid else 1))
     name = name or root.name.removesuffix(".zarr").removesuffix(".ome") or "volume"
     ours = {
@@ -127,7 +106,9 @@ def create_image(
     if os.path.lexists(root):
         if exist_ok:
             return _same(root, specs, cuts)
-        raise OutputError(f"{root} exists already: expected a name that is free; move it away or give another")
+        raise OutputError(
+            f"{root} exists already: expected a name that is free; move it away or give another"
+        )
     document = {"ome": build_image(specs, name, classes, window), "bigseg": ours}
     temporary = root.with_name(f".{root.name}.partial")
     try:
@@ -159,7 +140,7 @@ def create_image(
 
 
 def _stored(dtype: Any) -> str:
-    return "uint8" if dtype == bool else dtype.newbyteorder("=").name
+    return "uint8" if dtype.kind == "b" else dtype.newbyteorder("=").name
 
 
 def _same(root: Path, specs: list[Spec], cuts: list[tuple[Shape, Shape]]) -> Volume:
@@ -176,8 +157,8 @@ def _same(root: Path, specs: list[Spec], cuts: list[tuple[Shape, Shape]]) -> Vol
         differ = [f"{key} was {was[key]}, is {wanted[key]}" for key in was if was[key] != wanted[key]]
         if differ:
             raise OutputError(
-                f"{root} exists already and differs at level {k}: {'; '.join(differ)}; begin again with --restart or "
-                "give another name"
+                f"{root} exists already and differs at level {k}: {'; '.join(differ)}; begin again with "
+                "--restart or give another name"
             )
     return Volume.open(root, allow_incomplete=True)
 
@@ -192,16 +173,3 @@ def _sync(folder: Path) -> None:
             finally:
                 os.close(handle)
         sync_folder(Path(parent))
-
-
-def attributes_of(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What bigseg keeps with an image it made: status, kind and what the run added.
-
-    >>> attributes_of("nowhere.ome.zarr")
-    {}
-    """
-    try:
-        found = json.loads(Path(path, "zarr.json").read_bytes())["attributes"]["bigseg"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from bigseg.errors import StorageError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+
+_noted: ContextVar[dict[Path, tuple[int, int]] | None] = ContextVar("noted", default=None)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -16,7 +25,7 @@ def write_file(path: Path, data: bytes) -> None:
     StorageError
         When the file system refuses, with the path, the size and its reason.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_for(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
@@ -35,6 +44,55 @@ def write_file(path: Path, data: bytes) -> None:
             f"cannot write {len(data)} bytes to {path}: {error.strerror}; make room or give a folder that "
             "can be written, then run the same command again"
         ) from error
+    noted = _noted.get()
+    if noted is not None:
+        noted[path] = len(data), zlib.crc32(data)
+
+
+@contextmanager
+def files_written() -> Iterator[dict[Path, tuple[int, int]]]:
+    """Note every file that `write_file` makes in this thread meanwhile: its length and CRC-32.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, files_written() as files:
+    ...     write_file(Path(folder, "name"), b"abc")
+    >>> list(files.values())
+    [(3, 891568578)]
+    """
+    files: dict[Path, tuple[int, int]] = {}
+    token = _noted.set(files)
+    try:
+        yield files
+    finally:
+        _noted.reset(token)
+
+
+def temporary_for(path: Path) -> Path:
+    """A name beside ``path`` that no other writer uses, whatever its process, thread or machine."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def clear_temporary(folder: Path) -> int:
+    """Remove what killed writers left of files in this folder that never got their name; how many there were.
+
+    Only for the one driver of a run, before its first block or after its last.
+    """
+    try:
+        left = [item.path for item in os.scandir(folder) if _TEMPORARY.fullmatch(item.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    for path in left:
+        Path(path).unlink(missing_ok=True)
+    return len(left)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether this is the name of a file that was being written.
+
+    >>> is_temporary(temporary_for(Path("run.json")).name), is_temporary("run.json")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def sync_folder(folder: Path) -> None:

@@ -44,7 +44,9 @@ def configure(cache_bytes: int, threads: int) -> None:
     """
     global _settings
     if cache_bytes < 0 or threads < 1:
-        raise ParameterError(f"cache {cache_bytes}, threads {threads}: expected 0 bytes or more and 1 thread or more")
+        raise ParameterError(
+            f"cache {cache_bytes}, threads {threads}: expected 0 bytes or more and 1 thread or more"
+        )
     with _lock:
         if (cache_bytes, threads) != _settings:
             _settings = cache_bytes, threads
@@ -117,7 +119,8 @@ def opened(volume: Volume) -> Any:
     array = _own_axes(array, volume.prefix, volume.order)
     if tuple(array.shape) != volume.spec.shape:
         raise InputError(
-            f"{folder} has shape {tuple(array.shape)}, expected {volume.spec.shape}: it was replaced after it was opened"
+            f"{folder} has shape {tuple(array.shape)}, expected {volume.spec.shape}: it was replaced after "
+            "it was opened"
         )
     with _lock:
         if _contexts.get("read") is using:

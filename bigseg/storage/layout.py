@@ -18,7 +18,13 @@ from bigseg.grid import Shape
 
 Format = Literal["zarr2", "zarr3"]
 METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
-_DTYPES = {"bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64"}
+_DTYPES = {
+    "bool",
+    *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+}
 _CODECS = {
     "zarr2": {"blosc", "bz2", "zlib", "gzip", "zstd"},
     "zarr3": {"blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd"},
@@ -27,7 +33,7 @@ _CODECS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How a stored array is cut into chunks and files; every shape is that of the file, leading axes included."""
+    """How a stored array is cut into chunks and files; shapes have all stored axes, leading ones too."""
 
     format: Format
     shape: Shape
@@ -93,8 +99,8 @@ class Node:
             raise InputError(f"{self.folder}: {error}") from None
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise InputError(
-                f"{self.folder}: its metadata is not that of a Zarr array ({type(error).__name__}: {error}); "
-                "write the array again with a current Zarr library"
+                f"{self.folder}: its metadata is not that of a Zarr array ({type(error).__name__}: "
+                f"{error}); write the array again with a current Zarr library"
             ) from error
 
 
@@ -112,7 +118,9 @@ def read_node(folder: Path) -> Node | None:
     if document is not None:
         attributes = document.pop("attributes", None) or {}
         if document.get("node_type") not in ("array", "group") or not isinstance(attributes, dict):
-            raise InputError(f"{folder / 'zarr.json'}: expected node_type array or group, and attributes as an object")
+            raise InputError(
+                f"{folder / 'zarr.json'}: expected node_type array or group, and attributes as an object"
+            )
         return Node(folder, "zarr3", attributes, document if document["node_type"] == "array" else {})
     array = _read_json(folder / ".zarray")
     if array is None and _read_json(folder / ".zgroup") is None:
@@ -170,7 +178,9 @@ def _layout2(document: dict[str, Any]) -> Layout:
     compressor = document.get("compressor")
     _readable([{"name": compressor["id"]}] if compressor else [], "zarr2")
     if document.get("filters"):
-        raise InputError(f"its filters {[f['id'] for f in document['filters']]} cannot be read: write it without")
+        raise InputError(
+            f"its filters {[f['id'] for f in document['filters']]} cannot be read: write it without"
+        )
     if not isinstance(document["dtype"], str):
         raise _unusable("a record")
     dtype = np.dtype(document["dtype"])
@@ -178,15 +188,17 @@ def _layout2(document: dict[str, Any]) -> Layout:
         raise _unusable(dtype)
     chunk = _shape(document["chunks"])
     separator = document.get("dimension_separator", ".")
-    return Layout("zarr2", _shape(document["shape"]), dtype.newbyteorder("="), chunk, chunk, separator, (), None)
+    return Layout(
+        "zarr2", _shape(document["shape"]), dtype.newbyteorder("="), chunk, chunk, separator, (), None
+    )
 
 
 def _readable(codecs: list[dict[str, Any]], form: Format) -> None:
     unknown = [codec["name"] for codec in codecs if codec["name"] not in _CODECS[form]]
     if unknown:
         raise InputError(
-            f"it is compressed with {', '.join(map(repr, unknown))}, which cannot be read here: write it again with "
-            f"one of {', '.join(sorted(_CODECS[form]))}"
+            f"it is compressed with {', '.join(map(repr, unknown))}, which cannot be read here: write it "
+            f"again with one of {', '.join(sorted(_CODECS[form]))}"
         )
 
 

@@ -15,7 +15,15 @@ from bigseg.storage.spec import Spec
 from bigseg.storage.units import unit_name
 
 VERSION = "0.5"
-_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
 # Wong's palette (Nature Methods 8, 441, 2011): told apart by every kind of colour vision.
 
 
@@ -30,7 +38,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: the path of its array, voxel sizes and position of the first voxel, for all stored axes."""
+    """One resolution: path of its array, voxel size and position of the first voxel, for all stored axes."""
 
     path: str
     scale: tuple[float, ...]
@@ -69,7 +77,9 @@ def parse_image(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
     try:
         if len(found) != 1:
             names = ", ".join(str(item.get("name")) for item in found)
-            raise InputError(f"{where} holds {len(found)} images ({names}): give the path of one of their arrays")
+            raise InputError(
+                f"{where} holds {len(found)} images ({names}): give the path of one of their arrays"
+            )
         image = found[0]
         axes = _axes(image.get("axes"), len(_transform(image["datasets"][0], None)[0] or range(5)))
         common = _transform(image, len(axes))
@@ -85,8 +95,8 @@ def parse_image(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
         raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(
-            f"{where}: its OME-Zarr metadata cannot be understood ({type(error).__name__}: {error}); expected "
-            "version 0.4 or 0.5. Give the path of one of its arrays to read that without spacing"
+            f"{where}: its OME-Zarr metadata cannot be understood ({type(error).__name__}: {error}); "
+            "expected version 0.4 or 0.5. Give the path of one of its arrays to read that without spacing"
         ) from error
 
 
@@ -104,14 +114,16 @@ def _axes(found: Sequence[Any] | None, ndim: int) -> tuple[Axis, ...]:
 
 
 def _transform(item: Mapping[str, Any], ndim: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Scale and translation of a list of transformations applied in order; ones and zeros where there is none."""
+    """Scale and translation of transformations applied in order; ones and zeros where there are none."""
     scale = translation = None
     for step in item.get("coordinateTransformations") or ():
         kind = step["type"]
         if kind == "identity":
             continue
         if kind not in ("scale", "translation") or kind not in step:
-            raise InputError(f"a coordinate transformation of type {kind!r} by path: expected scale or translation")
+            raise InputError(
+                f"a coordinate transformation of type {kind!r} by path: expected scale or translation"
+            )
         values = tuple(float(v) for v in step[kind])
         if ndim is not None and len(values) != ndim:
             raise InputError(f"a {kind} of {len(values)} numbers for {ndim} axes")
@@ -119,8 +131,10 @@ def _transform(item: Mapping[str, Any], ndim: int | None) -> tuple[tuple[float, 
             scale = values if scale is None else tuple(a * b for a, b in zip(scale, values, strict=True))
             translation = translation and tuple(a * b for a, b in zip(translation, values, strict=True))
         else:
-            translation = values if translation is None else tuple(
-                a + b for a, b in zip(translation, values, strict=True)
+            translation = (
+                values
+                if translation is None
+                else tuple(a + b for a, b in zip(translation, values, strict=True))
             )
     size = ndim if ndim is not None else len(scale or translation or ())
     return scale or (1.0,) * size, translation or (0.0,) * size
@@ -205,6 +219,7 @@ def _image_label(spec: Spec, name: str, classes: Mapping[int, str] | None) -> di
 
 
 def omero(name: str, window: tuple[float, float]) -> dict[str, Any]:
+    """The range of values to show of a grey image, so that viewers need not look for it."""
     low, high = map(float, window)
     shown = {"min": low, "max": high, "start": low, "end": high}
     channel = {"label": name, "color": "FFFFFF", "active": True, "window": shown}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from bigseg.storage.durable import write_file
 
 MAGIC = b"BSGP"
 HEAD = struct.Struct("<4sII")
+LIST = ".files"
+"""Ending of a file that lists what one unit wrote, where that is too much for a line of the journal."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -56,6 +58,16 @@ class Scratch:
         write_file(self.path(stage, number), data)
         return len(data), zlib.crc32(data)
 
+    def list_name(self, stage: str, number: int) -> str:
+        """Name of a unit's list of files, relative to the run's folder."""
+        return f"{Path(self.root).name}/{stage}/{number >> 12:05d}/{number & 4095:04d}{LIST}"
+
+    def write_list(self, stage: str, number: int, files: Sequence[tuple[str, int, int]]) -> tuple[int, int]:
+        """Store the names, lengths and crcs of many files that one unit wrote."""
+        data = json.dumps(files, separators=(",", ":")).encode()
+        write_file(Path(self.root).parent / self.list_name(stage, number), data)
+        return len(data), zlib.crc32(data)
+
     def read(self, stage: str, number: int, names: Collection[str] | None = None) -> Arrays:
         """The arrays of a unit's partial result, or only those named.
 
@@ -83,7 +95,7 @@ class Scratch:
         except FileNotFoundError:
             raise CorruptChunkError(
                 f"partial result {path} is missing: expected what stage {stage} wrote for unit {number}; "
-                "run again with --restart"
+                "run the same command again, which computes what is gone"
             ) from None
         except (ValueError, struct.error) as error:
             raise CorruptChunkError(

@@ -39,7 +39,9 @@ _SHORT = {
     "m": "meter",
     "km": "kilometer",
 }
-_LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^³]*)\s*(?:\^?(3)|(³))?\s*", re.IGNORECASE)
+_LENGTH = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^³]*)\s*(?:\^?(3)|(³))?\s*", re.IGNORECASE
+)
 
 
 _SIZE = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)[ ]?([^\W\d_]*)", re.IGNORECASE)
@@ -98,7 +100,9 @@ def parse_length(value: float | str, name: str = "length") -> Length:
     """
     number, unit, cubic = _parse(value, name)
     if cubic:
-        raise ParameterError(f"{name} {value!r}: expected a length, found a volume; leave out the power of three")
+        raise ParameterError(
+            f"{name} {value!r}: expected a length, found a volume; leave out the power of three"
+        )
     return Length(number, unit)
 
 
@@ -141,7 +145,9 @@ def voxel_count(value: float | str, spacing: Sequence[float], unit: str) -> floa
     if not given:
         return number
     if not cubic or len(spacing) != 3:
-        raise ParameterError(f"size {value!r}: expected a number of voxels, or a volume like '100 um3' of a 3-D image")
+        raise ParameterError(
+            f"size {value!r}: expected a number of voxels, or a volume like '100 um3' of a 3-D image"
+        )
     return _shift(number, 3 * (POWERS[given] - POWERS[_known(unit, value)])) / math.prod(spacing)
 
 
@@ -152,7 +158,7 @@ def parse_spacing(
 
     Parameters
     ----------
-    value : ``0.5``, ``"0.5 um"``, ``"2 1 1 um"``, ``"2,1,1 um"``, ``[2, 1, 1]`` or ``["2 um", "500 nm", "500 nm"]``.
+    value : ``0.5``, ``"0.5 um"``, ``"2 1 1 um"``, ``"2,1,1 um"``, ``[2, 1, 1]`` or ``["1 um", "500 nm", …]``.
     ndim : number of axes, z first.
     unit : of numbers without one.
 
@@ -206,7 +212,9 @@ def _parse(value: float | str, name: str) -> tuple[float, str, bool]:
     else:
         match = _LENGTH.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise ParameterError(f"{name} {value!r}: expected a number, or a number with a unit like '2.5 um'")
+            raise ParameterError(
+                f"{name} {value!r}: expected a number, or a number with a unit like '2.5 um'"
+            )
         number, word, cubic = float(match[1]), match[2], bool(match[3] or match[4])
     if not math.isfinite(number):
         raise ParameterError(f"{name} {value!r}: expected a finite number")
@@ -216,7 +224,9 @@ def _parse(value: float | str, name: str) -> tuple[float, str, bool]:
         return number, "", False
     unit = unit_name(word)
     if unit is None:
-        raise ParameterError(f"{name} {value!r}: {word!r} is not a unit of length; known are nm, um, mm, cm, m")
+        raise ParameterError(
+            f"{name} {value!r}: {word!r} is not a unit of length; known are nm, um, mm, cm, m"
+        )
     return number, unit, cubic
 
 
@@ -224,8 +234,9 @@ def _known(unit: str, value: float | str) -> str:
     name = unit_name(unit) if unit else None
     if name is None:
         raise ParameterError(
-            f"{value!r} has a unit, but the spacing of the volume has {'the unit ' + repr(unit) if unit else 'none'}: "
-            "give the value in voxels, or the volume a spacing like '0.5 um'"
+            f"{value!r} has a unit, but the spacing of the volume has "
+            f"{'the unit ' + repr(unit) if unit else 'none'}: give the value in voxels, or the volume a "
+            "spacing like '0.5 um'"
         )
     return name
 

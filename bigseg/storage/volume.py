@@ -97,8 +97,8 @@ class Volume:
         status = (place.group or place.node).status
         if status not in (None, "complete") and not allow_incomplete:
             raise IncompleteError(
-                f"{place.root} is {status}: the run that makes it has not finished; run the same command again, or "
-                "ask for what is there with --allow-incomplete (allow_incomplete=True)"
+                f"{place.root} is {status}: the run that makes it has not finished; run the same command "
+                "again, or ask for what is there with --allow-incomplete (allow_incomplete=True)"
             )
         layout = place.node.layout()
         if not all(layout.shape):
@@ -106,7 +106,8 @@ class Volume:
         image = place.image
         if image and len(image.axes) != len(layout.shape):
             raise InputError(
-                f"{place.root} names {len(image.axes)} axes, its array {place.array!r} has shape {layout.shape}"
+                f"{place.root} names {len(image.axes)} axes, its array {place.array!r} has shape "
+                f"{layout.shape}"
             )
         chosen = choose_axes(
             layout.shape,
@@ -162,7 +163,9 @@ class Volume:
         ``spec`` describes level 0; how the array is cut is read from the store when it is used.
         """
         root = Path(os.path.abspath(path))
-        return cls(str(root), str(level), level_of(spec, level), name=_stem(root), level=level, complete=False)
+        return cls(
+            str(root), str(level), level_of(spec, level), name=_stem(root), level=level, complete=False
+        )
 
     @property
     def folder(self) -> Path:
@@ -213,6 +216,19 @@ def mark_complete(path: str | os.PathLike[str], window: tuple[float, float] | No
     write_file(root / "zarr.json", json.dumps(document, indent=2).encode())
 
 
+def mark_incomplete(path: str | os.PathLike[str]) -> None:
+    """Mark an image that bigseg made as incomplete, before blocks of it are computed again.
+
+    An image that is not there, or was never marked as complete, is left as it is.
+    """
+    root = Path(os.path.abspath(path))
+    node = read_node(root) if root.is_dir() else None
+    if node is not None and node.status == "complete" and node.format == "zarr3":
+        document: dict[str, Any] = json.loads((root / "zarr.json").read_bytes())
+        document["attributes"]["bigseg"]["status"] = "incomplete"
+        write_file(root / "zarr.json", json.dumps(document, indent=2).encode())
+
+
 def _geometry(place: Place, first: int, order: Shape) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Spacing, origin and unit in the volume's own axes; different units are converted to that of z."""
     if place.image is None:
@@ -221,7 +237,9 @@ def _geometry(place: Place, first: int, order: Shape) -> tuple[tuple[float, ...]
     units = [place.image.axes[first + axis].unit for axis in order]
     unit = units[0] if len(set(units)) == 1 else next((u for u in units if unit_name(u)), "")
     if not all(u == unit or unit_name(u) for u in units):
-        raise InputError(f"{place.root}: its axes have the units {units}: expected one unit, or units of length")
+        raise InputError(
+            f"{place.root}: its axes have the units {units}: expected one unit, or units of length"
+        )
     steps = [convert(1.0, u, unit) if u != unit else 1.0 for u in units]
     spacing, origin = (
         tuple(values[first + axis] * step for axis, step in zip(order, steps, strict=True))

@@ -1,1 +1,1 @@
-"""Benchmarks: bigseg against its peers on one test volume, in one run (``python -m tests.benchmarks.run``)."""
+"""Benchmarks: bigseg and its peers on one test volume, in one run (``python -m tests.benchmarks.run``)."""

@@ -2,9 +2,9 @@
 
 ``environment`` makes that environment once. Run as a script by its python, this file does what the command
 ``connected-components -n 2 CONFIG`` does, without the pyramid the command adds afterwards: class
-ConnectedComponents with the mask as ``input_path``, the current folder holding the ``dask-config.yaml`` of a local
-cluster. It works in the chunks of the input, writes provisional uint64 labels, reads them again to find
-touching ones, merges those in one process, and writes the final labels.
+ConnectedComponents with the mask as ``input_path``, the current folder holding the ``dask-config.yaml`` of
+a local cluster. It works in the chunks of the input, writes provisional uint64 labels, reads them again to
+find touching ones, merges those in one process, and writes the final labels.
 
 Each of its three stages starts a cluster, whose workers import everything anew, and stops it. It is timed
 twice: so (``seconds_as_run``), and with one cluster, started and imported before, that serves all its stages
@@ -42,15 +42,23 @@ distributed:
 
 
 def environment(folder: Path) -> Path:
-    """Path of the python of a virtual environment with cellmap-analyze, made in ``folder`` if missing (2 min)."""
+    """Path of the python of an environment with cellmap-analyze, made in ``folder`` if missing (2 min)."""
     home = folder / f"cellmap-analyze-{VERSION}"
     python = home / "bin" / "python"
     ready = home / "ready"
     if not ready.exists():
         venv.create(home, with_pip=True, clear=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", f"cellmap-analyze=={VERSION}"], check=True
-        )
+        pip = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            f"cellmap-analyze=={VERSION}",
+        ]
+        done = subprocess.run(pip, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"cellmap-analyze cannot be installed: {done.stderr[-2000:]}")
         ready.touch()
     return python
 

@@ -1,11 +1,11 @@
 """The I/O-only time of a job: two processes read its boxes and write its arrays, and compute nothing.
 
-``python -m tests.benchmarks.iolimit TASK.json RESULT.json``, with the job's passes from jobs.py. For each pass the
-processes share the blocks out; each block reads its outer box through TensorStore (decoded chunks are cached) and
-writes its inner box as one shard. Arrays are Zarr v3: shard = block, chunks 64, zstd level 1 with checksum, a
-crc32c index, and TensorStore's own durability (temporary file, fsync, rename, fsync of the folder). What is written
-is one real result per process, computed before the clock starts, so that it compresses as the job's own result does.
-Starting the processes is not counted.
+``python -m tests.benchmarks.iolimit TASK.json RESULT.json``, with the job's passes from jobs.py. For each
+pass the processes share the blocks out; each block reads its outer box through TensorStore (decoded chunks
+are cached) and writes its inner box as one shard. Arrays are Zarr v3: shard = block, chunks 64, zstd level
+1 with checksum, a crc32c index, and TensorStore's own durability (temporary file, fsync, rename, fsync of
+the folder). What is written is one block of the real result, computed before the clock starts, so that it
+compresses as the job's own result does. Starting the processes is not counted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,15 @@ def _open(path: str, context: ts.Context) -> ts.TensorStore:
     return ts.open(spec, read=True, context=context).result()
 
 
+def _open_target(path: str, context: ts.Context) -> ts.TensorStore:
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": path},
+        "store_data_equal_to_fill_value": True,
+    }
+    return ts.open(spec, write=True, context=context).result()
+
+
 def create_sharded(path: str, shape: tuple[int, ...], dtype: str, block: int) -> None:
     """Create a Zarr v3 array of cubic shards of ``block`` with chunks of 64, written as bigseg writes."""
     inner = [
@@ -84,18 +94,20 @@ def create_sharded(path: str, shape: tuple[int, ...], dtype: str, block: int) ->
     ts.open(spec, create=True, delete_existing=True).result()
 
 
-def _sample(kind: str, task: Task, corner: tuple[slice, ...], context: ts.Context) -> np.ndarray:
+def _sample(kind: str, task: Task, block: int, context: ts.Context) -> np.ndarray:
     """One block of the real result of the kind asked for, to write again and again."""
     import cc3d
     from scipy import ndimage
 
-    volume = _open(task.volume, context)[corner].read().result()
+    volume: np.ndarray = _open(task.volume, context)[(slice(0, block),) * 3].read().result()
     if kind == "smooth":
-        return ndimage.gaussian_filter(volume, GAUSSIAN_SIGMA, output=np.float32)
+        smooth: np.ndarray = ndimage.gaussian_filter(volume, GAUSSIAN_SIGMA, output=np.float32)
+        return smooth
     mask = volume > task.low
     if kind == "mask":
         return mask.astype(np.uint8)
-    return cc3d.connected_components(mask, connectivity=26, binary_image=True, out_dtype=np.uint32)
+    labels: np.ndarray = cc3d.connected_components(mask, connectivity=26, binary_image=True)
+    return labels.astype(np.uint32)
 
 
 def _work(*arguments: Any) -> None:
@@ -107,24 +119,18 @@ def _work(*arguments: Any) -> None:
 
 
 def _run_blocks(
-    index: int, task: Task, passes: tuple[Pass, ...], setting: Setting, barrier: Barrier, counters: list[Any]
+    task: Task, passes: tuple[Pass, ...], setting: Setting, barrier: Barrier, counters: list[Any]
 ) -> None:
     context = _context(setting)
     block, size = setting.block, task.size
     starts = list(itertools.product(range(0, size, block), repeat=3))
-    first = tuple(slice(s, min(s + block, size)) for s in starts[index % len(starts)])
-    samples = {p.write: _sample(p.write, task, first, context) for p in passes if p.write}
+    samples = {kind: _sample(kind, task, block, context) for step in passes for kind in step.write}
     for counter, step in zip(counters, passes, strict=True):
-        context = _context(setting)  # a fresh cache: a pass of a long run finds nothing left of the one before
+        context = _context(
+            setting
+        )  # a fresh cache: a pass of a long run finds nothing left of the one before
         source = _open(getattr(task, step.read), context)
-        target = None
-        if step.write:
-            spec = {
-                "driver": "zarr3",
-                "kvstore": {"driver": "file", "path": f"{task.out}/{step.write}.zarr"},
-                "store_data_equal_to_fill_value": True,
-            }
-            target = ts.open(spec, write=True, context=context).result()
+        targets = {kind: _open_target(f"{task.out}/{kind}.zarr", context) for kind in step.write}
         barrier.wait()
         while True:
             with counter.get_lock():
@@ -133,40 +139,40 @@ def _run_blocks(
             if number >= len(starts):
                 break
             inner = tuple(slice(s, min(s + block, size)) for s in starts[number])
-            outer = tuple(
-                slice(max(s.start - step.depth, 0), min(s.stop + step.depth, size)) for s in inner
-            )
+            outer = tuple(slice(max(s.start - step.depth, 0), min(s.stop + step.depth, size)) for s in inner)
             source[outer].read().result()
-            if target is not None and step.write:
-                part = tuple(slice(0, s.stop - s.start) for s in inner)
-                target[inner].write(samples[step.write][part]).result()
+            part = tuple(slice(0, s.stop - s.start) for s in inner)
+            for kind, target in targets.items():
+                target[inner].write(samples[kind][part]).result()
         barrier.wait()
 
 
 def io_seconds(task: Task, passes: tuple[Pass, ...], setting: Setting) -> list[float]:
     """Seconds of each pass, reading and writing only."""
     for step in passes:
-        if step.write:
-            create_sharded(
-                f"{task.out}/{step.write}.zarr", (task.size,) * 3, DTYPES[step.write], setting.block
-            )
+        for kind in step.write:
+            create_sharded(f"{task.out}/{kind}.zarr", (task.size,) * 3, DTYPES[kind], setting.block)
     spawn = mp.get_context("spawn")
     barrier = spawn.Barrier(setting.workers + 1)
     counters = [spawn.Value("q", 0) for _ in passes]
     workers = [
-        spawn.Process(target=_work, args=(i, task, passes, setting, barrier, counters))
-        for i in range(setting.workers)
+        spawn.Process(target=_work, args=(task, passes, setting, barrier, counters))
+        for _ in range(setting.workers)
     ]
     for worker in workers:
         worker.start()
     seconds = []
-    for _ in passes:
-        barrier.wait(timeout=600)
-        start = time.perf_counter()
-        barrier.wait(timeout=3600)
-        seconds.append(time.perf_counter() - start)
-    for worker in workers:
-        worker.join()
+    try:
+        for _ in passes:
+            barrier.wait(timeout=600)
+            start = time.perf_counter()
+            barrier.wait(timeout=3600)
+            seconds.append(time.perf_counter() - start)
+    except BrokenBarrierError:
+        raise SystemExit("one of the processes failed; its error stands above") from None
+    finally:
+        for worker in workers:
+            worker.join()
     return seconds
 
 
@@ -176,7 +182,7 @@ def main(task_path: str, result_path: str) -> None:
     setting = Setting(block=min(task.block or 256, task.size), workers=task.workers)
     steps = io_seconds(task, JOBS[task.job].passes, setting)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    result = {"seconds": sum(steps), "answer": {}, "passes": steps, "peak_rss": peak}
+    result: dict[str, Any] = {"seconds": sum(steps), "answer": {}, "passes": steps, "peak_rss": peak}
     Path(result_path).write_text(json.dumps(result))
 
 

@@ -34,8 +34,9 @@ def run_process(
 ) -> dict[str, Any]:
     """Run ``command TASK.json RESULT.json`` and return what it wrote, with ``peak_tree_rss`` in bytes.
 
-    The task gets an empty folder ``out``, removed afterwards. What earlier runs left unwritten is flushed first,
-    so that nobody pays for another's output. A failure returns ``{"error": last lines of its output}``.
+    The task gets an empty folder ``out``, removed afterwards. What earlier runs left unwritten is flushed
+    first, so that nobody pays for another's output. A failure returns ``{"error": last lines of its
+    output}``.
     """
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=work, prefix="job-"))

@@ -1,10 +1,10 @@
 """The peers, one function for each job and competitor, each run in a process of its own.
 
-``python -m tests.benchmarks.peers PEER TASK.json RESULT.json`` runs one. A function gets the task and returns
-the seconds of the job alone and an answer (number of objects, voxels set) that all competitors must agree on.
-Imports stand inside the functions: peers are optional, and each process should hold only its own.
-Peers that read and write a store do so through zarr-python and dask with their defaults, which neither fsync nor
-checksum; in-memory peers get the array ready in memory, and their result stays there.
+``python -m tests.benchmarks.peers PEER TASK.json RESULT.json`` runs one. A function gets the task and
+returns the seconds of the job alone and an answer (number of objects, voxels set) that all competitors must
+agree on. Imports stand inside the functions: peers are optional, and each process should hold only its own.
+Peers that read and write a store do so through zarr-python and dask with their defaults, which neither
+fsync nor checksum; in-memory peers get the array ready in memory, and their result stays there.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def label_cc3d(task: Task) -> Measured:
 def chain_stores_between(task: Task) -> Measured:
     """The chain as a user of dask-image and scikit-image writes it, each step to a store and from it.
 
-    dask-image smooths (threads, chunks 128), scikit-image makes the mask from the whole array, dask-image labels
-    (chunks 256, ten times as fast as 128), and regionprops_table measures on whole arrays.
+    dask-image smooths (threads, chunks 128), scikit-image makes the mask from the whole array, dask-image
+    labels (chunks 256, ten times as fast as 128), and regionprops_table measures on whole arrays.
     """
     import dask.array as da
     from dask_image import ndmeasure  # noqa: F401

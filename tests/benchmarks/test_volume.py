@@ -34,7 +34,7 @@ def test_the_definition_has_not_moved() -> None:
 
 
 def test_prepare_writes_the_volume_and_its_thresholds(tmp_path: Path) -> None:
-    """The stored volume is the generated one, 40 % and 20 % lie above its thresholds, and a second call reads."""
+    """The stored volume is the generated one; 40 % and 20 % lie above its thresholds; a second call reads."""
     made = prepare(tmp_path, 96)
     stored = open_array(made.path).read().result()
     np.testing.assert_array_equal(stored, voxels((0, 0, 0), (96, 96, 96)))

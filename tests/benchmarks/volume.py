@@ -1,18 +1,18 @@
 """The test volume: blobs plus noise, uint16, made block by block from coordinates and a seed.
 
-The volume is endless; a volume of size n is its corner ``[0, n)^3``, so a smaller one is a crop of a larger.
-One blob sits in each cell of 24 voxels, at a hashed place; a voxel is as bright as it is nearer to its own
-blob's centre than to the next blob's (squares of distances), plus a hash of its coordinates as noise. At 40 %
-of the voxels the blobs are still apart: thousands of objects at 512^3, and specks of noise between them.
-(A smooth random field would join nearly all of its 40 % into one object.) All in integers, so every voxel is
-the same wherever a block begins. (Compiled anew in each process: Numba's cache would remember this module under
-the name that pytest or ``python -m`` gave it, and fail under the other.)
+The volume is endless; a volume of size n is its corner ``[0, n)^3``, so a smaller one is a crop of a
+larger. One blob sits in each cell of 24 voxels, at a hashed place; a voxel is as bright as it is nearer to
+its own blob's centre than to the next blob's (squares of distances), plus a hash of its coordinates as
+noise. At 40 % of the voxels the blobs are still apart: thousands of objects at 512^3, and specks of noise
+between them. (A smooth random field would join nearly all of its 40 % into one object.) All in integers, so
+every voxel is the same wherever a block begins. (Compiled anew in each process: Numba's cache would
+remember this module under the name that pytest or ``python -m`` gave it, and fail under the other.)
 
 ``prepare`` writes three things to a cache folder, and does nothing when they are there:
 
 1. ``volume-<n>.zarr``: Zarr v3, chunks 128^3, zstd level 1 with checksum;
 2. ``mask-<n>.zarr``: the weak mask (uint8, 0/1), stored likewise: what the label jobs read;
-3. ``volume-<n>.json``: the thresholds that leave 40 % and 20 % of the voxels above them, from the exact histogram.
+3. ``volume-<n>.json``: the thresholds that leave 40 % and 20 % of the voxels above them, exactly.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class TestVolume:
 
 
 @nb.njit(nogil=True)
-def _hash(seed: int, z: int, y: int, x: int) -> int:
+def _hash(seed: int, z: int, y: int, x: int) -> np.uint64:
     """64 mixed bits of one coordinate triple (the finaliser of splitmix64), each coordinate below 2^21."""
     h = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
     h += (np.uint64(z) << np.uint64(42)) | (np.uint64(y) << np.uint64(21)) | np.uint64(x)
@@ -67,7 +68,7 @@ def _hash(seed: int, z: int, y: int, x: int) -> int:
 
 
 @nb.njit(nogil=True)
-def _centre(cell: int, bits: int) -> int:
+def _centre(cell: int, bits: np.uint64) -> np.int64:
     """Where on one axis the blob of a cell lies: its 16 hash bits spread over the cell less its margins."""
     room = CELL - 2 * MARGIN
     return cell * CELL + MARGIN + ((np.int64(bits & np.uint64(0xFFFF)) * room) >> 16)
@@ -117,7 +118,7 @@ def _fill(out: np.ndarray, z0: int, y0: int, x0: int) -> None:
                 i += length
 
 
-def voxels(start: tuple[int, int, int], shape: tuple[int, int, int]) -> np.ndarray:
+def voxels(start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     """The uint16 voxels of the box of ``shape`` that begins at ``start`` (z, y, x), all coordinates >= 0."""
     out = np.empty(shape, np.uint16)
     _fill(out, *start)
@@ -172,12 +173,12 @@ def prepare(folder: Path, size: int, threads: int = 2) -> TestVolume:
     Cost: 512^3 in about 6 s on two cores, 32 MiB or so of memory a thread.
     """
     record = folder / f"volume-{size}.json"
+    path, mask_path = folder / f"volume-{size}.zarr", folder / f"mask-{size}.zarr"
     if record.exists():
         known = json.loads(record.read_text())
         if known.get("version") == VERSION:
-            return TestVolume(**known)
+            return TestVolume(**{**known, "path": str(path), "mask": str(mask_path)})
     folder.mkdir(parents=True, exist_ok=True)
-    path, mask_path = folder / f"volume-{size}.zarr", folder / f"mask-{size}.zarr"
     for old in (record, path, mask_path):
         shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from bigseg.errors import CorruptChunkError, InputError
 from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel, choose_axes
 from bigseg.storage.handles import count
-from bigseg.storage.sources.source import check_box, files_token, stem
+from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
 from bigseg.storage.spec import Spec
 
 
@@ -39,13 +39,7 @@ class NpyFile:
         array = _map(path)
         chosen = choose_axes(array.shape, (), None, channel, (), path)
         shape = array.shape[len(chosen.prefix) :]
-        spec = Spec(
-            shape,
-            array.dtype.newbyteorder("="),
-            chosen.axes,
-            (1.0,) * len(shape),
-            kind="mask" if array.dtype == bool else "image",
-        )
+        spec = spec_of(path, shape, array.dtype, chosen.axes, (1.0,) * len(shape))
         return cls(path, spec, chosen.prefix, stem(path))
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -53,7 +47,9 @@ class NpyFile:
         check_box(box, self.spec, self.path)
         array = _map(self.path)[self.prefix]
         if array.shape != self.spec.shape:
-            raise InputError(f"{self.path} has shape {array.shape}, expected {self.spec.shape}: it was replaced")
+            raise InputError(
+                f"{self.path} has shape {array.shape}, expected {self.spec.shape}: it was replaced"
+            )
         count(read=box.size * self.spec.dtype.itemsize)
         return np.array(array[box.slices], self.spec.dtype, order="C")
 
@@ -71,8 +67,12 @@ def _map(path: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "mmap length" in str(error):
-            raise CorruptChunkError(f"{path} is shorter than its header says: copy it again from the original") from error
-        raise InputError(f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save") from error
+            raise CorruptChunkError(
+                f"{path} is shorter than its header says: copy it again from the original"
+            ) from error
+        raise InputError(
+            f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save"
+        ) from error
     except (OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a NumPy file: {error}") from error
     if not isinstance(array, np.ndarray):

@@ -7,6 +7,7 @@ or where a channel was chosen.
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,11 +17,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from bigseg.errors import CorruptChunkError, InputError, ParameterError
+from bigseg.errors import BigsegError, CorruptChunkError, InputError, ParameterError
 from bigseg.grid import Box
 from bigseg.storage.axes import Channel
 from bigseg.storage.handles import count
-from bigseg.storage.sources.source import check_box, files_token, stem
+from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
 from bigseg.storage.sources.tags import Calibration, calibration
 from bigseg.storage.spec import Spec
 
@@ -51,14 +52,7 @@ class PlaneFile:
         index = _channel_index(channel, pixels, path)
         plane = _one_channel(pixels, index, path)
         found = _calibration(path)
-        spec = Spec(
-            plane.shape,
-            plane.dtype.newbyteorder("="),
-            ("y", "x"),
-            found.spacing[1:],
-            found.unit,
-            "mask" if plane.dtype == bool else "image",
-        )
+        spec = spec_of(path, plane.shape, plane.dtype, ("y", "x"), found.spacing[1:], found.unit)
         return cls(path, spec, index, stem(path))
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -67,7 +61,9 @@ class PlaneFile:
         state = os.stat(self.path)
         plane = _one_channel(_decoded(self.path, state.st_size, state.st_mtime_ns), self.channel, self.path)
         if plane.shape != self.spec.shape or plane.dtype.newbyteorder("=") != self.spec.dtype:
-            raise InputError(f"{self.path} is now {plane.shape} {plane.dtype}, expected {self.spec.shape}: it was replaced")
+            raise InputError(
+                f"{self.path} is now {plane.shape} {plane.dtype}, expected {self.spec.shape}: it was replaced"
+            )
         return np.array(plane[box.slices], self.spec.dtype, order="C")
 
     def token(self) -> str:
@@ -95,14 +91,15 @@ def decode_plane(path: str) -> NDArray[Any]:
         try:
             with tifffile.TiffFile(path) as file:
                 if len(file.pages) == 1:
+                    check_chain(file, path)
                     page = file.pages[0]
-                    array = page.asarray()
+                    array: NDArray[Any] = page.asarray()
                     if array.ndim == 3 and page.axes.startswith("S"):
                         array = np.moveaxis(array, 0, -1)
                     count(read=os.path.getsize(path))
                     return array
                 raise InputError(f"{path} holds {len(file.pages)} pages: expected one")
-        except InputError:
+        except BigsegError:
             raise
         except Exception as error:  # codecs raise errors of their own; Pillow may know better
             errors.append(str(error))
@@ -120,10 +117,25 @@ def decode_plane(path: str) -> NDArray[Any]:
     except Exception as error:
         errors.append(str(error))
         raise CorruptChunkError(
-            f"{path} cannot be decoded ({'; '.join(errors)}): expected an image; copy it again from the original"
+            f"{path} cannot be decoded ({'; '.join(errors)}): expected an image; copy it again from the "
+            "original"
         ) from error
     count(read=os.path.getsize(path))
     return array
+
+
+def check_chain(file: Any, path: str) -> None:
+    """Each page tells where the next one lies, the last tells 0; one that was cut points behind its end."""
+    form, handle = file.tiff, file.filehandle
+    handle.seek(file.pages[-1].offset)
+    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    handle.seek(tags * form.tagsize, os.SEEK_CUR)
+    (behind,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    if behind:
+        raise CorruptChunkError(
+            f"{path} ends after {len(file.pages)} pages, but names a further one: it was cut; copy it again "
+            "from the original"
+        )
 
 
 @lru_cache(maxsize=4)

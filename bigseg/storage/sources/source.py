@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bigseg.errors import InputError
-from bigseg.grid import Box
+from bigseg.grid import Box, Shape
 from bigseg.storage.spec import Spec
 
 
@@ -53,11 +54,30 @@ def files_token(paths: Iterable[str], choice: object = None) -> str:
     return found.hexdigest()
 
 
+def spec_of(
+    path: str, shape: Shape, dtype: Any, axes: tuple[str, ...], spacing: tuple[float, ...], unit: str = ""
+) -> Spec:
+    """The description of what a file holds; booleans are a mask.
+
+    Raises
+    ------
+    InputError
+        When voxels of that dtype cannot be segmented, naming the file.
+    """
+    native = np.dtype(dtype).newbyteorder("=")
+    try:
+        return Spec(shape, native, axes, spacing, unit, "mask" if native.kind == "b" else "image")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def check_box(box: Box, spec: Spec, where: str) -> None:
     """Refuse a box that reaches outside of the volume."""
     inside = all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, spec.shape, strict=True))
     if not inside:
-        raise InputError(f"box {box.start} to {box.stop}: expected a box inside {where} of shape {spec.shape}")
+        raise InputError(
+            f"box {box.start} to {box.stop}: expected a box inside {where} of shape {spec.shape}"
+        )
 
 
 def stem(path: str) -> str:

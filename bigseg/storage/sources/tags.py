@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 
 from bigseg.storage.units import POWERS, convert, unit_name
 
-_SCREEN = (0, 1, 72, 96, 100, 150, 200, 300, 600, 1200)  # dots an inch of screens and printers: no measurement
+_SCREEN = (
+    0,
+    1,
+    72,
+    96,
+    100,
+    150,
+    200,
+    300,
+    600,
+    1200,
+)  # dots an inch of screens and printers: no measurement
 
 
 class Calibration(NamedTuple):
@@ -46,7 +57,9 @@ def calibration(file: Any) -> Calibration:
     dots = {2: 2.54, 3: 1.0}.get(int(getattr(page.tags.get("ResolutionUnit"), "value", 1)))
     if dots and x and y and (dots == 1.0 or round(x, 3) not in _SCREEN):
         sides = [convert(dots / value, "centimeter", "micrometer") for value in (y, y, x)]
-        return Calibration((sides[0], sides[1], sides[2]), "micrometer", "z spacing is not in the file: taken to be as y")
+        return Calibration(
+            (sides[0], sides[1], sides[2]), "micrometer", "z spacing is not in the file: taken to be as y"
+        )
     return Calibration()
 
 
@@ -69,7 +82,10 @@ def _ome(text: str) -> Calibration | None:
         return None
     if not {"X", "Y"} <= set(sizes) or not all(size > 0 for size in sizes.values()):
         return None
-    units = {axis: unit_name(given.get(f"{axis}Unit", "µm").replace("&#181;", "µ").replace("&#xB5;", "µ")) for axis in sizes}
+    units = {
+        axis: unit_name(given.get(f"{axis}Unit", "µm").replace("&#181;", "µ").replace("&#xB5;", "µ"))
+        for axis in sizes
+    }
     if any(unit not in POWERS for unit in units.values()):
         return None
     unit = units["X"]

@@ -9,25 +9,37 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from bigseg.errors import CorruptChunkError, InputError
+from bigseg.errors import BigsegError, CorruptChunkError, InputError
 from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel, choose_axes
 from bigseg.storage.handles import count
-from bigseg.storage.sources.source import check_box, files_token, stem
+from bigseg.storage.sources.plane import check_chain
+from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
 from bigseg.storage.sources.tags import calibration
 from bigseg.storage.spec import Spec
 
-_KINDS = {"Z": "space", "Y": "space", "X": "space", "C": "channel", "T": "time"}
+Part = tuple[slice, slice]
+
+_KINDS = {"z": "space", "y": "space", "x": "space", "t": "time"}
 _MOST_OPEN = 8
+
+
+class _Axis(NamedTuple):
+    """An axis of pages: its name, its length, and how many pages further its next index lies."""
+
+    name: str
+    length: int
+    stride: int
 
 
 @dataclass
@@ -37,11 +49,6 @@ class _Open:
     file: Any
     lock: Any = field(default_factory=threading.Lock)
     pillow: Any = None
-
-    def close(self) -> None:
-        self.file.close()
-        if self.pillow is not None:
-            self.pillow.close()
 
 
 _files: OrderedDict[tuple[str, int, int], _Open] = OrderedDict()
@@ -84,46 +91,38 @@ class TiffFile:
         """
         try:
             file = _opened(path).file
-            series = file.series[0]
+            axes, shape, pages = _stack(file, path)
             found = calibration(file)
-        except InputError:
+            key = file.series[0].keyframe
+            offset = file.series[0].dataoffset if len(file.series) == 1 else None
+        except BigsegError:
             raise
         except Exception as error:  # tifffile fails in many ways on what is no TIFF
             raise InputError(f"{path} cannot be read as a TIFF file: {error}") from error
-        axes, shape = series.axes, tuple(map(int, series.shape))
-        if "S" in axes:
-            raise InputError(
-                f"{path} holds colours ({axes} of {shape}): expected grey values; split its channels first"
-            )
-        if axes[-2:] != "YX" or len(series.pages) not in (1, prod(shape[:-2])) or len(shape) < 3:
-            raise InputError(f"{path} has axes {axes} of {shape}: expected pages of y, x in a stack")
-        if len(file.series) > 1 and sum(prod(other.shape) for other in file.series[1:]) >= prod(shape):
-            shapes = ", ".join(str(tuple(other.shape)) for other in file.series[:5])
-            raise InputError(f"{path} holds pages of different shapes ({shapes}): expected one stack")
-        step, first, leading, kinds = _pages(axes[:-2], shape[:-2])
-        chosen = choose_axes((*leading, shape[-2], shape[-1]), kinds, _named(kinds), channel, (), path)
-        held = dict(zip([kind for kind in kinds if kind != "z"], chosen.prefix, strict=False))
-        start = first + sum(held[kind] * step[kind] for kind in held)
+        leading = _leading(axes[:-2], shape[:-2])
+        names = (*(axis.name for axis in leading), "y", "x")
+        kinds = [_KINDS.get(name, "channel") for name in names]
+        chosen = choose_axes(
+            (*(axis.length for axis in leading), *shape[-2:]), names, kinds, channel, (), path
+        )
+        first = sum(index * axis.stride for index, axis in zip(chosen.prefix, leading, strict=False))
         ndim = len(chosen.axes)
-        dtype = series.dtype.newbyteorder("=")
+        depth, step = (leading[-1].length, leading[-1].stride) if ndim == 3 else (1, 1)
+        dtype = key.dtype.newbyteorder("=")
         raw = None
-        if series.dataoffset is not None and (series.keyframe.compression == 1 and series.keyframe.fillorder == 1):
-            raw = (int(series.dataoffset), file.byteorder + series.dtype.char, (prod(shape[:-2]), *shape[-2:]))
-        elif len(series.pages) == 1 and prod(shape[:-2]) > 1:
-            raise InputError(f"{path} holds {axes} of {shape} in one page: expected a page for each plane")
-        spec = Spec(
-            ((shape[axes.index(_depth(axes))],) if ndim == 3 else ()) + shape[-2:],
-            dtype,
-            chosen.axes,
-            found.spacing[3 - ndim :],
-            found.unit,
-            "mask" if dtype == bool else "image",
+        if offset is not None and key.compression == 1 and key.bitspersample == 8 * dtype.itemsize:
+            raw = (int(offset), file.byteorder + dtype.char, (prod(shape[:-2]), *shape[-2:]))
+        elif pages != prod(shape[:-2]):
+            raise InputError(
+                f"{path} holds {axes} of {shape} in {pages} pages: expected a page for each plane"
+            )
+        spec = spec_of(
+            path, (depth, *shape[-2:])[3 - ndim :], dtype, chosen.axes, found.spacing[3 - ndim :], found.unit
         )
         kind = "OME-TIFF" if file.is_ome else "ImageJ TIFF" if file.is_imagej else "TIFF"
-        packed = str(getattr(series.keyframe.compression, "name", series.keyframe.compression)).lower()
-        opened = cls(
-            path, spec, start, step.get("z", 1), raw, stem(path), f"{kind}, {prod(shape[:-2])} pages, {packed}", found.note
-        )
+        packed = str(getattr(key.compression, "name", key.compression)).lower()
+        form = f"{kind}, {prod(shape[:-2])} pages, {packed}"
+        opened = cls(path, spec, first, step, raw, stem(path), form, found.note)
         opened.read(Box((0,) * ndim, (1,) * ndim))
         return opened
 
@@ -153,8 +152,8 @@ class TiffFile:
             pages = np.memmap(self.path, dtype, "r", offset, shape)
         except (OSError, ValueError) as error:
             raise CorruptChunkError(
-                f"{self.path} cannot be read ({error}): expected {prod(shape)} voxels of {dtype} behind byte {offset}; "
-                "copy it again from the original"
+                f"{self.path} cannot be read ({error}): expected {prod(shape)} voxels of {dtype} behind "
+                f"byte {offset}; copy it again from the original"
             ) from error
         last = self.first + self.step * (z1 - 1)
         part = pages[self.first + self.step * z0 : last + 1 : self.step, rows, columns]
@@ -170,33 +169,54 @@ class TiffFile:
         return {"path": self.path, "format": self.format, **({"note": self.note} if self.note else {})}
 
 
-def _depth(axes: str) -> str:
-    """The axis that is z: Z, else the one of pages without a name (I, Q), else time where nothing else is long."""
-    for letter in "ZIQRTC":
-        if letter in axes[:-2]:
-            return letter
-    return axes[0]
-
-
-def _pages(axes: str, shape: Shape) -> tuple[dict[str, int], int, Shape, tuple[str, ...]]:
-    """Pages from one index to the next along each leading axis, and the axes reordered so that z is last."""
-    letters = "Z" in axes or any(letter in axes for letter in "IQR")
-    depth = _depth(axes + "YX") if letters else (axes[-1] if len(axes) == 1 and axes != "C" else "")
-    strides = {letter: prod(shape[place + 1 :]) for place, letter in enumerate(axes)}
-    others = [letter for letter in axes if letter != depth]
-    names = {"C": "c", "T": "t"}
-    kinds = [names.get(letter, letter.lower()) for letter in others] + (["z"] if depth else [])
-    step = {kind: strides[letter] for kind, letter in zip(kinds, [*others, *depth], strict=True)}
-    leading = tuple(shape[axes.index(letter)] for letter in [*others, *depth])
-    return step, 0, leading, (*kinds, "y", "x")
-
-
-def _named(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple("space" if kind in "zyx" else "time" if kind == "t" else "channel" for kind in kinds)
+def _leading(axes: str, shape: Shape) -> list[_Axis]:
+    """The axes before y and x, z last: Z, else pages without a name (I, Q), else the only axis but C."""
+    depth = next(
+        (letter for letter in "ZIQR" if letter in axes), "" if len(axes) > 1 or axes == "C" else axes
+    )
+    found = [
+        _Axis("z" if letter == depth else letter.lower(), shape[place], prod(shape[place + 1 :]))
+        for place, letter in enumerate(axes)
+    ]
+    return sorted(found, key=lambda axis: axis.name == "z")
 
 
 def _range(box: Box) -> tuple[int, int]:
     return (box.start[0], box.stop[0]) if len(box.start) == 3 else (0, 1)
+
+
+def _stack(file: Any, path: str) -> tuple[str, Shape, int]:
+    """Axes and shape of the one stack in a file, and how many planes it has.
+
+    Raises
+    ------
+    InputError
+        When there is no stack, or more than one, or it has colours.
+    CorruptChunkError
+        When the file ends before its last page.
+    """
+    series = file.series[0]
+    axes, shape = series.axes, tuple(map(int, series.shape))
+    if "S" in axes:
+        raise InputError(
+            f"{path} holds colours ({axes} of {shape}): expected grey values; split its channels first"
+        )
+    if series.is_multifile:
+        raise InputError(
+            f"{path} is one of several files of an OME-TIFF: expected one file; convert it first"
+        )
+    check_chain(file, path)
+    if len(file.series) > 1:
+        shapes = {(tuple(other.shape), other.dtype) for other in file.series}
+        if len(shapes) > 1 or axes != "YX" or len(file.pages) != len(file.series):
+            names = ", ".join(sorted(f"{shape} {dtype}" for shape, dtype in shapes))
+            raise InputError(f"{path} holds several images ({names}): expected one stack of equal pages")
+        return "IYX", (len(file.pages), *shape), len(file.pages)
+    if len(series.pages) not in (1, prod(shape[:-2])) or (file.is_ome and None in list(series.pages)):
+        raise CorruptChunkError(f"{path} has {len(series.pages)} of {prod(shape[:-2])} pages: copy it again")
+    if axes[-2:] != "YX" or len(shape) < 3:
+        raise InputError(f"{path} has axes {axes} of {shape}: expected pages of y, x in a stack")
+    return axes, shape, len(series.pages)
 
 
 def _opened(path: str) -> _Open:
@@ -216,39 +236,43 @@ def _opened(path: str) -> _Open:
 
 def _read_page(held: _Open, path: str, number: int, rows: slice, columns: slice, out: NDArray[Any]) -> None:
     with held.lock:
-        page = held.file.series[0].pages[number]
-    if page is None:
-        raise CorruptChunkError(f"page {number} of {path} is missing: expected a page for each plane")
+        page = held.file.pages[number] if len(held.file.series) > 1 else held.file.series[0].pages[number]
+    key = page.keyframe
+    if key.imagelength < rows.stop or key.imagewidth < columns.stop:
+        raise CorruptChunkError(
+            f"page {number} of {path} has {key.imagelength} x {key.imagewidth} pixels: fewer than the first "
+            "page"
+        )
+    parts = list(_segments(key, rows, columns))
     try:
-        _decode_part(held, page, rows, columns, out)
+        for index, inside, target in parts:
+            data = _bytes(held, int(page.dataoffsets[index]), int(page.databytecounts[index]))
+            out[target] = key.decode(data, index, jpegtables=key.jpegtables)[0][0, :, :, 0][inside]
     except Exception as error:  # every codec has errors of its own
         try:
             out[...] = _with_pillow(held, path, page.index)[rows, columns]
+            count(read=sum(page.databytecounts))
         except Exception as second:
             raise CorruptChunkError(
-                f"page {page.index} of {path} cannot be decoded ({error}; Pillow: {second}): copy it again from the "
-                "original"
+                f"page {page.index} of {path} cannot be decoded ({error}; Pillow: {second}): copy it again "
+                "from the original"
             ) from error
 
 
-def _decode_part(held: _Open, page: Any, rows: slice, columns: slice, out: NDArray[Any]) -> None:
-    """Decode the strips or tiles of a page that touch a part of it."""
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    across = -(-page.imagewidth // width)
-    filled = 0
+def _segments(key: Any, rows: slice, columns: slice) -> Iterator[tuple[int, Part, Part]]:
+    """The strips or tiles that touch a part of a page: number, what to take of each, and where it goes."""
+    height, width = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
+    across = -(-key.imagewidth // width)
     for down in range(rows.start // height, -(-rows.stop // height)):
         for side in range(columns.start // width, -(-columns.stop // width)):
-            index = down * across + side
-            data = _bytes(held, int(page.dataoffsets[index]), int(page.databytecounts[index]))
-            segment, _, _ = page.decode(data, index, jpegtables=page.jpegtables)
-            top, left = down * height, side * width
-            y = slice(max(rows.start, top), min(rows.stop, top + height))
-            x = slice(max(columns.start, left), min(columns.stop, left + width))
-            part = segment[0, y.start - top : y.stop - top, x.start - left : x.stop - left, 0]
-            out[y.start - rows.start : y.stop - rows.start, x.start - columns.start : x.stop - columns.start] = part
-            filled += part.size
-    if filled != out.size:
-        raise ValueError(f"{filled} of {out.size} voxels in its strips")
+            y0, y1 = max(rows.start, down * height), min(rows.stop, (down + 1) * height)
+            x0, x1 = max(columns.start, side * width), min(columns.stop, (side + 1) * width)
+            inside = (
+                slice(y0 - down * height, y1 - down * height),
+                slice(x0 - side * width, x1 - side * width),
+            )
+            target = slice(y0 - rows.start, y1 - rows.start), slice(x0 - columns.start, x1 - columns.start)
+            yield down * across + side, inside, target
 
 
 def _bytes(held: _Open, offset: int, length: int) -> bytes:
@@ -269,5 +293,4 @@ def _with_pillow(held: _Open, path: str, number: int) -> NDArray[Any]:
         if held.pillow is None:
             held.pillow = Image.open(path)
         held.pillow.seek(number)
-        count(read=0)
         return np.asarray(held.pillow)

@@ -1,0 +1,134 @@
+"""Preview: one plane under every step, computed on a piece of the volume that takes seconds.
+
+The piece is a slab around the plane, cut from the middle in y and x, grown by the depth of the filters: so
+filters show there what they will show in the whole volume. Global steps see only the piece, and the note says so.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigseg.engine.field import Field
+from bigseg.engine.source import Cropped, read_box
+from bigseg.engine.visit import depths, ordered
+from bigseg.errors import ParameterError, PipelineError
+from bigseg.grid import Box, Shape
+from bigseg.ops.base import LocalOp
+from bigseg.pipeline.build import Built
+from bigseg.report.pictures import Panel, draw_panels
+from bigseg.storage.sources.opening import Origin
+from bigseg.storage.spec import Spec
+from bigseg.storage.volume import Volume
+
+if TYPE_CHECKING:
+    from bigseg.pipeline.pipeline import Input, Pipeline
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `Pipeline.preview` gives: notebooks show the picture.
+
+    Parameters
+    ----------
+    picture : PNG.
+    note : what was computed, and what may differ in the whole volume.
+    values : thresholds and other values, found on the piece.
+    """
+
+    picture: bytes = field(repr=False)
+    note: str
+    values: dict[str, Any]
+
+    def _repr_png_(self) -> bytes:
+        return self.picture
+
+
+def preview(
+    pipeline: Pipeline, inputs: Input | Mapping[str, Input], z: int | None, planes: int, side: int
+) -> Preview:
+    """See `Pipeline.preview`."""
+    if planes < 1 or side < 1:
+        raise ParameterError(f"planes {planes}, side {side}: expected 1 or more")
+    with tempfile.TemporaryDirectory(prefix="bigseg-preview-") as name:
+        folder = Path(name)
+        built, origins = pipeline.build(inputs, folder)
+        spec = next(iter(origins.values())).spec
+        plane = _plane(spec, z)
+        shown = _window(spec.shape, plane, side)
+        piece = _slab(spec.shape, shown, planes).grow(_reach(built, spec.ndim), spec.shape)
+        cropped = {name: Cropped(origin, piece) for name, origin in origins.items()}
+        volumes = [name for name, result in built.results.items() if isinstance(result, Field)]
+        if not volumes:
+            raise PipelineError("no step of this pipeline gives a volume: there is nothing to show")
+        run = type(pipeline)(pipeline.steps, volumes).run(cropped, folder / "run", workers=0, report=False)
+        within = Box(*(tuple(a - o for a, o in zip(corner, piece.start, strict=True)) for corner in shown))
+        panels = [_panel(name, origin, shown) for name, origin in origins.items()]
+        for name in volumes:
+            step = next(step for step in pipeline.steps if step.id == name)
+            title = name if name == step.op.op else f"{name} ({step.op.op})"
+            panels.append(_panel(title, Volume.open(run.path / f"{name}.ome.zarr"), within))
+        where = "the image" if plane is None else f"plane {plane} of {spec.shape[0]}"
+        return Preview(draw_panels(panels, where), _note(pipeline, spec, where, piece), run.values)
+
+
+def _plane(spec: Spec, z: int | None) -> int | None:
+    """The plane to show; None for a 2-D image."""
+    if spec.ndim == 2:
+        if z is not None:
+            raise ParameterError(f"z {z}: the image is 2-D and has no planes; leave z out")
+        return None
+    count = spec.shape[0]
+    if z is None:
+        return count // 2
+    if not 0 <= z < count:
+        raise ParameterError(f"z {z}: expected a plane from 0 to {count - 1}")
+    return z
+
+
+def _window(shape: Shape, plane: int | None, side: int) -> Box:
+    """The part of the plane that is shown: all of it, or its middle."""
+    flat = shape[-2:]
+    start = tuple(max(0, (n - side) // 2) for n in flat)
+    stop = tuple(min(n, a + side) for n, a in zip(flat, start, strict=True))
+    return Box(start, stop) if plane is None else Box((plane, *start), (plane + 1, *stop))
+
+
+def _slab(shape: Shape, shown: Box, planes: int) -> Box:
+    """The window with planes on both sides, moved where it meets the volume's end."""
+    if len(shape) == 2:
+        return shown
+    first = min(max(0, shown.start[0] - planes // 2), max(0, shape[0] - planes))
+    return Box((first, *shown.start[1:]), (min(shape[0], first + planes), *shown.stop[1:]))
+
+
+def _reach(built: Built, ndim: int) -> Shape:
+    """How far the filters of the pipeline look, added up."""
+    fields = [result for result in built.results.values() if isinstance(result, Field)]
+    reach = depths(ordered(fields), ndim).values()
+    return tuple(max(items) for items in zip(*reach, strict=True))
+
+
+def _panel(name: str, origin: Origin | Volume, box: Box) -> Panel:
+    """A plane of a volume as y, x under its name."""
+    array = read_box(origin, box)
+    spec = origin.spec
+    return Panel(name, array.reshape(box.shape[-2:]), spec.kind, spec.spacing[-2:], spec.unit)
+
+
+def _note(pipeline: Pipeline, spec: Spec, where: str, piece: Box) -> str:
+    """What was computed from what, and what that means."""
+    if piece == Box.whole(spec.shape):
+        return f"{where}, computed from the whole volume: this is the result"
+    part = " x ".join(f"{a}:{b}" for a, b in zip(*piece, strict=True))
+    text = f"{where}, computed from voxels {part} alone"
+    seen = [step.id for step in pipeline.steps if not isinstance(step.op, LocalOp)]
+    if not seen:
+        return f"{text}; every step is local: this is the result"
+    return (
+        f"{text}: {', '.join(seen)} saw only these, so thresholds, objects that reach beyond, their sizes and numbers "
+        "may differ in the whole volume; filters are as in the whole"
+    )

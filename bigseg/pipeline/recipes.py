@@ -1,0 +1,49 @@
+"""Where pipeline files are found: at the path given, or among the recipes that come with bigseg.
+
+In a checkout the recipes are the folder ``pipelines`` beside the package; in an installed wheel they lie
+within it, as ``bigseg/recipes``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bigseg.errors import PipelineError
+from bigseg.pipeline.steps import unknown
+
+PACKAGE = Path(__file__).resolve().parent.parent
+FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "pipelines")
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes by name.
+
+    >>> "voids" in recipes()
+    True
+    """
+    found = {path.stem: path for folder in reversed(FOLDERS) for path in sorted(folder.glob("*.yaml"))}
+    return dict(sorted(found.items()))
+
+
+def find_pipeline(name: str | os.PathLike[str]) -> Path:
+    """The file that a path or the name of a recipe means.
+
+    Parameters
+    ----------
+    name : a path; or, where no file lies there, ``voids``, ``voids.yaml`` or ``pipelines/voids.yaml``.
+
+    Raises
+    ------
+    PipelineError
+        When there is neither such a file nor such a recipe.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    known = recipes()
+    bare = path.parent in (Path(), Path("pipelines")) and path.suffix in ("", ".yaml", ".yml")
+    if bare and path.stem in known:
+        return known[path.stem]
+    advice = f"; {unknown('recipe', path.stem, known)}" if bare and known else ""
+    raise PipelineError(f"there is no pipeline file {path}{advice}")

@@ -1,0 +1,162 @@
+"""The pictures of a run: its input, every saved step and an overlay, in up to three directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from bigseg.errors import BigsegError
+from bigseg.grid import Box
+from bigseg.report.pictures import (
+    Window,
+    layer_picture,
+    picture_size,
+    scale_bar,
+    slice_picture,
+    window_of,
+)
+from bigseg.report.planes import LONGEST, Levels, Slice, middle_boxes, middle_part, place_of
+from bigseg.report.wording import cell
+
+PIXELS = 1_900_000
+"""Of all grey pictures together: a noisy one costs a byte a pixel, and the page is to stay below 3 MB."""
+SMALLEST = 240
+PLANES = {"z": "xy", "y": "xz", "x": "yz", "": ""}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a page.
+
+    Parameters
+    ----------
+    name : what it shows.
+    png : the file.
+    size : rows and columns.
+    level : of the pyramid that was read, 0 the finest.
+    bar, length : the scale bar's part of the width, and its text.
+    """
+
+    name: str
+    png: bytes = field(repr=False)
+    size: tuple[int, int]
+    level: int
+    bar: float
+    length: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One direction: which plane it shows (``""`` in 2-D), its pictures, and what could not be shown."""
+
+    plane: str
+    place: str
+    pictures: list[Picture]
+    notes: list[str]
+
+    @property
+    def columns(self) -> int:
+        """Pictures side by side: a 2-D image gets more room, and no row holds a single last one."""
+        count = len(self.pictures)
+        if not self.plane:
+            return {1: 1, 2: 2, 4: 2}.get(count, 3)
+        return max(1, count) if count <= 5 else 3 if count % 3 == 0 else 4
+
+
+def three_views(folder: Path, record: Mapping[str, Any]) -> tuple[list[View], list[str]]:
+    """Pictures of the planes through the middle of a run's volumes; of the one image in 2-D.
+
+    Parameters
+    ----------
+    folder, record : of the run.
+
+    Returns
+    -------
+    views : one a direction.
+    notes : which volumes could not be opened, and why.
+    """
+    shape = tuple(record["volume"]["shape"])
+    notes: list[str] = []
+    inputs = _open({name: str(path) for name, path in record.get("inputs", {}).items()}, shape, notes)
+    saved = _open({name: str(folder / f"{name}.ome.zarr") for name in record.get("saved", [])}, shape, notes)
+    levels = {**inputs, **saved}
+    if not levels:
+        return [], [*notes, "There is no volume to show."]
+    boxes = middle_boxes(next(iter(levels.values())).spec)
+    first = next(iter(inputs), None)
+    read = {}
+    for normal, box in boxes.items():
+        part = box if first is None or inputs[first].level_for(box) is not None else middle_part(box)
+        read[normal] = part, *_read(levels, part, normal)
+    dense = sum(2 * (s.kind == "image") for _, slices, _ in read.values() for s in slices.values())
+    longest = int(min(LONGEST, max(SMALLEST, sqrt(PIXELS / max(1, dense)))))
+    windows = {
+        name: window_of(planes)
+        for name in levels
+        if (planes := [s[name].plane for _, s, _ in read.values() if name in s and s[name].kind == "image"])
+    }
+    views = []
+    for normal, (part, slices, missed) in read.items():
+        spec = next(iter(levels.values())).spec
+        pictures = _pictures(slices, first, windows, longest, cell(spec.ndim))
+        views.append(View(PLANES[normal], place_of(normal, part, spec), pictures, missed))
+    filled = [name for name, item in levels.items() if item.fill]
+    if filled:
+        notes.append(f"Chunks of {', '.join(filled)} that do not exist are shown as the fill value.")
+    return views, notes
+
+
+def _open(paths: Mapping[str, str], shape: tuple[int, ...], notes: list[str]) -> dict[str, Levels]:
+    found = {}
+    for name, path in paths.items():
+        try:
+            found[name] = Levels(path, shape)
+        except (BigsegError, OSError, ValueError) as error:
+            notes.append(f"{name} could not be opened: {error}")
+    return found
+
+
+def _read(levels: Mapping[str, Levels], box: Box, normal: str) -> tuple[dict[str, Slice], list[str]]:
+    slices, missed = {}, []
+    for name, item in levels.items():
+        try:
+            slices[name] = item.read(box, normal)
+        except (BigsegError, OSError, ValueError) as error:
+            missed.append(f"{name}: {error}")
+    return slices, missed
+
+
+def _pictures(
+    slices: Mapping[str, Slice], first: str | None, windows: Mapping[str, Window], longest: int, cells: str
+) -> list[Picture]:
+    """Each volume alone, then the last mask or labels on the input."""
+    found = []
+    for name, item in slices.items():
+        if item.kind == "image":
+            png = slice_picture(item.plane, spacing=item.spacing, window=windows[name], longest=longest)
+        else:
+            png = layer_picture(item.plane, item.kind, spacing=item.spacing, longest=longest)
+        found.append(_picture(name, png, item, longest, cells))
+    upper = [name for name, item in slices.items() if item.kind != "image"]
+    below = slices.get(first) if first is not None else None
+    if below is not None and below.kind == "image" and upper:
+        top = slices[upper[-1]]
+        png = slice_picture(
+            below.plane,
+            [(top.plane, top.kind)],
+            spacing=below.spacing,
+            window=windows[str(first)],
+            longest=longest,
+        )
+        found.append(_picture(f"{upper[-1]} on {first}", png, below, longest, cells))
+    return found
+
+
+def _picture(name: str, png: bytes, item: Slice, longest: int, cells: str) -> Picture:
+    extent = item.plane.shape[1] * item.spacing[1]
+    length, text = scale_bar(extent, item.unit, cells)
+    rows, columns = picture_size(item.plane.shape, item.spacing, longest)
+    return Picture(name, png, (rows, columns), item.level, length / extent, text)

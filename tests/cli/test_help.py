@@ -1,0 +1,100 @@
+"""Help: quick, complete, with examples that are commands."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from bigseg import errors
+from bigseg.cli.inspecting import COMMANDS as INSPECTING
+from bigseg.cli.main import EXIT_CODES
+from bigseg.cli.making import COMMANDS as MAKING
+from tests.cli.conftest import Bigseg
+
+COMMANDS = {command.function.__name__: command for command in (*MAKING, *INSPECTING)}
+HEAVY = ("numpy", "numba", "zarr", "tensorstore", "dask", "distributed", "xarray", "pandas", "scipy", "pydantic", "yaml")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """The program's help is there before NumPy would be: it imports none of the heavy libraries."""
+    code = (
+        "import sys; from bigseg.cli.main import run; code = run(['--help']); "
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "Exit codes" in done.stdout
+
+
+def test_every_command_is_listed(bigseg: Bigseg) -> None:
+    """`bigseg --help` names the nine commands and all exit codes."""
+    answer = bigseg("--help")
+    assert answer.code == 0
+    for name in ("demo", "ingest", "info", "plan", "run", "status", "report", "ops", "preview"):
+        assert name in COMMANDS
+        assert f" {name} " in answer.out
+    for code, text in EXIT_CODES.items():
+        assert f"{code}  {text}" in answer.out
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_an_example(bigseg: Bigseg, name: str) -> None:
+    """Each command's help ends in an example that begins with the command."""
+    answer = bigseg(name, "--help")
+    assert answer.code == 0
+    assert f"Example: bigseg {name}" in answer.out
+    assert shlex.split(COMMANDS[name].example)[:2] == ["bigseg", name]
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    """Every class of error leaves with a code that the help explains."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BigsegError)]
+    assert len(kinds) > 10
+    assert {kind.exit_code for kind in kinds} == set(EXIT_CODES) - {0, 130, 143}
+
+
+def test_no_arguments_show_the_help(bigseg: Bigseg) -> None:
+    """`bigseg` alone shows the help and leaves as a wrong usage."""
+    answer = bigseg()
+    assert answer.code == 2
+    assert "Usage: bigseg" in answer.out + answer.err
+
+
+def test_version(bigseg: Bigseg) -> None:
+    """`bigseg --version` prints the version alone."""
+    from importlib.metadata import version
+
+    assert bigseg("--version").out.strip() == version("bigseg")
+
+
+def test_ops_lists_and_explains(bigseg: Bigseg) -> None:
+    """`bigseg ops` lists every operation; `bigseg ops NAME` shows its parameters, oracle and examples."""
+    from bigseg.ops.registry import OPS
+
+    listed = bigseg("ops").out
+    assert all(f"{name} " in listed for name in OPS)
+    for name, kind in OPS.items():
+        page = bigseg("ops", name).out
+        assert kind.oracle in page
+        assert kind.example in page
+        assert ">>> " in page
+        assert all(f"{parameter} " in page for parameter in kind.model_fields)
+
+
+def test_ops_shows_types_and_defaults(bigseg: Bigseg) -> None:
+    """The page of hysteresis says what low may be, what polarity may be, and what connectivity is by default."""
+    page = bigseg("ops", "hysteresis").out
+    assert "number or ${step.value}" in page
+    assert "above | below" in page
+    assert "integer 1 to 3" in page
+    assert "required" in page
+
+
+def test_ops_json(bigseg: Bigseg) -> None:
+    """`bigseg ops --json` is one document that a form could be built from."""
+    found = {item["op"]: item for item in bigseg("ops", "--json").json}
+    assert found["gaussian"]["schema"]["properties"]["sigma"]["description"]
+    assert bigseg("ops", "label", "--json").json["schema"]["properties"]["connectivity"]["default"] == 1

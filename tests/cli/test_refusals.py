@@ -1,0 +1,249 @@
+"""Bad input: the right exit code, one message that says what to do, no traceback, no output."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import PIPELINE, Bigseg
+
+HEAD = "version: 1\nsteps:\n"
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+
+PIPELINES = {
+    "unknown operation": (HEAD + "- {id: a, op: gausian, sigma: 1}", "did you mean 'gaussian'"),
+    "unknown key": ("version: 1\nsetps: []", "did you mean 'steps'"),
+    "unknown parameter": (HEAD + "- {id: a, op: gaussian, sigmaa: 1}", "did you mean 'sigma'"),
+    "unknown source": (
+        HEAD + "- {id: smooth, op: gaussian, sigma: 1}\n- {id: a, op: threshold, from: smoth, above: 1}",
+        "did you mean 'smooth'",
+    ),
+    "unknown step under save": (HEAD + "- {id: mask, op: threshold, above: 1}\nsave: [mast]", "did you mean 'mask'"),
+    "id used twice": (HEAD + "- {id: a, op: gaussian, sigma: 1}\n- {id: a, op: threshold, above: 1}", "used twice"),
+    "id of an input": (HEAD + "- {id: input, op: gaussian, sigma: 1}", "input"),
+    "id that is a path": (HEAD + "- {id: ../../a, op: gaussian, sigma: 1}", "expected a letter"),
+    "missing parameter": (HEAD + "- {id: a, op: gaussian}", "sigma"),
+    "sigma that is no length": (HEAD + "- {id: a, op: gaussian, sigma: wide}", "expected a number"),
+    "negative sigma": (HEAD + "- {id: a, op: gaussian, sigma: -1}", "0 or more"),
+    "sigma with a unit, spacing without": (HEAD + "- {id: a, op: gaussian, sigma: 2 um}", "give the value in voxels"),
+    "even size": (HEAD + "- {id: a, op: median, size: 2}", "odd"),
+    "low above high": (HEAD + "- {id: a, op: hysteresis, low: 9, high: 2}", "low <= high"),
+    "connectivity 4": (HEAD + "- {id: a, op: hysteresis, low: 1, high: 2, connectivity: 4}", "connectivity"),
+    "label of floats": (HEAD + "- {id: a, op: gaussian, sigma: 1}\n- {id: b, op: label}", "put a threshold"),
+    "regions of a mask": (HEAD + "- {id: a, op: threshold, above: 1}\n- {id: b, op: regions}", "put a label step"),
+    "reference to nothing": (HEAD + '- {id: a, op: threshold, above: "${levels.otsu}"}', "no earlier step"),
+    "reference to another value": (
+        HEAD + '- {id: l, op: auto_threshold}\n- {id: a, op: threshold, above: "${l.triangle}"}',
+        "it computes otsu",
+    ),
+    "unknown method": (HEAD + "- {id: l, op: auto_threshold, method: ostu}", "unknown method"),
+    "another version": ("version: 2\nsteps: []", "expected `version: 1`"),
+    "no steps": ("version: 1\nsteps: []", "list of steps"),
+    "no YAML": ("version: [1\nsteps: }", "not valid YAML"),
+    "alias bomb": (BOMB, "aliases"),
+    "code in YAML": ("!!python/object/apply:os.mkdir [canary]", "not valid YAML"),
+    "a list": ("[1, 2]", "expected the keys"),
+    "binary": ("\x00\x01", "YAML"),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_bad_pipelines(bigseg: Bigseg, volume: Path, tmp_path: Path, name: str) -> None:
+    """A pipeline that cannot be is refused as wrong usage before anything is made."""
+    text, message = PIPELINES[name]
+    Path("bad.yaml").write_text(text)
+    for command in (("run", "bad.yaml", "-i", volume, "-o", "out"), ("plan", "bad.yaml", "-i", volume)):
+        answer = bigseg(*command, "--workers", 0)
+        assert answer.code == 2, answer.err
+        assert message in answer.err
+        assert answer.err.startswith("bigseg: ")
+        assert "Traceback" not in answer.err
+        assert answer.out == ""
+    assert [item.name for item in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+Case = tuple[Callable[[Path], tuple[object, ...]], int, str]
+
+
+def _run(volume: object, *more: object, out: str = "out") -> tuple[object, ...]:
+    return ("run", "pipeline.yaml", "-i", volume, "-o", out, "--workers", 0, *more)
+
+
+def _saved(name: str, array: np.ndarray, **options: object) -> str:
+    np.save(name, array, **options)  # type: ignore[arg-type]
+    return name
+
+
+def _text(name: str) -> str:
+    Path(name).write_text("not a volume")
+    return name
+
+
+def _holes(volume: Path) -> str:
+    shutil.copytree(volume, "holes.zarr")
+    Path("holes.zarr/c/0/0/1").unlink()
+    return "holes.zarr"
+
+
+def _folder(name: str) -> str:
+    Path(name).mkdir()
+    Path(name, "thesis.txt").write_text("years of work")
+    return name
+
+
+class _Canary:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.mkdir, (Path("canary"),)  # type: ignore[return-value]
+
+
+CASES: dict[str, Case] = {
+    "volume that is not there": (lambda v: _run("nowhere.zarr"), 3, "nowhere.zarr"),
+    "text as volume": (lambda v: _run(_text("a.txt")), 3, "supported are"),
+    "text as TIFF": (lambda v: _run(_text("a.tif")), 3, "TIFF"),
+    "empty file": (lambda v: _run((Path("a.npy").touch(), "a.npy")[1]), 3, "0 bytes"),
+    "one axis": (lambda v: _run(_saved("a.npy", np.zeros(9))), 3, "axes"),
+    "complex voxels": (lambda v: _run(_saved("a.npy", np.zeros((4, 4, 4), complex))), 3, "complex"),
+    "pickle": (lambda v: _run(_saved("a.npy", np.array([_Canary()], object), allow_pickle=True)), 3, "a.npy"),
+    "missing chunks": (lambda v: _run(_holes(v)), 3, "--missing=fill"),
+    "level that is not there": (lambda v: _run(v, "--level", 3), 2, "level"),
+    "two shapes": (
+        lambda v: _run(
+            f"input={v}", "-i", f"b={_saved('b.npy', np.zeros((4, 4, 4), np.uint8))}", "--set", "regions.intensity=b"
+        ),
+        3,
+        "same shape",
+    ),
+    "input given twice": (lambda v: _run(v, "-i", v), 2, "given twice"),
+    "foreign folder as output": (lambda v: _run(v, out=_folder("work")), 5, "thesis.txt"),
+    "file as output": (lambda v: _run(v, out=_text("a.txt")), 5, "is a file"),
+    "the input as output": (lambda v: _run(v, out=str(v)), 5, "no run.json"),
+    "memory that is too small": (lambda v: _run(v, "--memory", "1MiB", "--block", 64), 4, "stage "),
+    "block of words": (lambda v: _run(v, "--block", "big"), 2, "64,256,256"),
+    "block of zero": (lambda v: _run(v, "--block", "0"), 2, "1 or more"),
+    "block of two axes": (lambda v: _run(v, "--block", "8,8"), 2, "1 or 3 sizes"),
+    "memory of words": (lambda v: _run(v, "--memory", "lots"), 2, "2GiB"),
+    "missing of words": (lambda v: _run(v, "--missing", "zeros"), 2, "error or fill"),
+    "negative workers": (lambda v: ("plan", "pipeline.yaml", "-i", v, "--workers", -1), 2, "--workers"),
+    "set without value": (lambda v: _run(v, "--set", "dark.low"), 2, "voids.low=60"),
+    "set of an unknown step": (lambda v: _run(v, "--set", "drak.low=3"), 2, "did you mean 'dark'"),
+    "set of an unknown parameter": (lambda v: _run(v, "--set", "dark.lwo=3"), 2, "did you mean 'low'"),
+    "set to a word": (lambda v: _run(v, "--set", "dark.low=dim"), 2, "low"),
+    "two clusters": (lambda v: (*_run(v)[:-2], "--scheduler", "tcp://a:1", "--scheduler-file", "f"), 2, "one of them"),
+    "workers and a cluster": (lambda v: _run(v, "--scheduler", "tcp://a:1"), 2, "one of them"),
+    "pipeline that is not there": (lambda v: ("run", "viods", "-i", v, "-o", "out"), 2, "did you mean 'voids'"),
+    "folder as pipeline": (lambda v: ("run", _folder("work"), "-i", v, "-o", "out"), 2, "cannot read"),
+    "unknown command": (lambda v: ("rum",), 2, "rum"),
+    "unknown option": (lambda v: _run(v, "--blokc", 3), 2, "--blokc"),
+    "no volume": (lambda v: ("run", "pipeline.yaml", "-o", "out"), 2, "--input"),
+    "unknown operation": (lambda v: ("ops", "gaussain"), 2, "did you mean 'gaussian'"),
+    "status of nothing": (lambda v: ("status", "out"), 5, "no run"),
+    "report of nothing": (lambda v: ("report", "out"), 5, "no run"),
+    "plane outside": (lambda v: ("preview", "pipeline.yaml", "-i", v, "--z", 20), 2, "from 0 to 19"),
+    "info of nothing": (lambda v: ("info", "nowhere"), 3, "nowhere"),
+    "ingest onto a folder": (lambda v: ("ingest", v, _folder("work")), 5, "give another name"),
+    "ingest onto a folder with --restart": (lambda v: ("ingest", v, _folder("work"), "--restart"), 5, "another name"),
+    "ingest of nothing": (lambda v: ("ingest", "nowhere.tif", "out"), 3, "nowhere.tif"),
+    "picture in no folder": (lambda v: ("preview", "pipeline.yaml", "-i", v, "-o", "no/a.png"), 6, "no/a.png"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_arguments(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: Path, name: str) -> None:
+    """What cannot be done is refused with its code and a message that says what to do; no output is left."""
+    arguments, code, message = CASES[name]
+    command = arguments(volume)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))  # the case's own files are there by now
+    answer = bigseg(*command)
+    assert answer.code == code, answer.err
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.err.startswith("bigseg: ")
+    assert answer.out == ""
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_over_memory_names_the_step_and_a_block_that_fits(bigseg: Bigseg, pipeline: Path) -> None:
+    """A plan over the given memory names the stage, the sizes, and a block that then really fits."""
+    import re
+
+    np.save("scan.npy", np.zeros((256, 256, 256), np.uint8))
+    command = ("plan", pipeline, "-i", "scan.npy", "--workers", 1, "--memory", "450MiB")
+    answer = bigseg(*command, "--block", 256)
+    assert answer.code == 4
+    assert "of objects" in answer.err
+    assert "256x256x256" in answer.err
+    found = re.search(r"--block (\d+) fits", answer.err)
+    assert found, answer.err
+    assert bigseg(*command, "--block", found[1]).code == 0
+
+
+def test_changed_pipeline_is_refused_with_the_difference(bigseg: Bigseg, pipeline: Path, volume: Path) -> None:
+    """Another pipeline in the same folder is refused, naming the parameter, what it was and what it is."""
+    assert bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0).code == 0
+    answer = bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0, "--set", "smooth.sigma=2")
+    assert answer.code == 5
+    assert "pipeline.steps.smooth.sigma: was 1.0, is 2.0" in answer.err
+    assert "--restart" in answer.err
+
+
+def test_changed_spacing_is_refused(bigseg: Bigseg, pipeline: Path, volume: Path) -> None:
+    """Another spacing changes areas and centroids: it is another run."""
+    assert bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0).code == 0
+    answer = bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0, "--spacing", "2 um")
+    assert answer.code == 5
+    assert "spacing" in answer.err
+
+
+def test_incomplete_volume_is_refused(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: Path) -> None:
+    """An image that a run is still to finish is not read as if it were whole."""
+    from bigseg.pipeline.pipeline import Pipeline
+
+    class Kill(BaseException):
+        pass
+
+    def observe(summary: object, done: int, units: int) -> None:
+        if done == 1:
+            raise Kill
+
+    Path("simple.yaml").write_text(HEAD + "- {id: m, op: threshold, above: 1}")
+    with pytest.raises(Kill):
+        Pipeline.load("simple.yaml").run(volume, tmp_path / "out", workers=0, block=(16,), observe=observe)
+    for command in (("info", "out/m.ome.zarr"), ("run", pipeline, "-i", "out/m.ome.zarr", "-o", "other")):
+        answer = bigseg(*command)
+        assert answer.code == 5
+        assert "incomplete" in answer.err
+    assert not Path("other").exists()
+
+
+def test_debug_shows_the_traceback(bigseg: Bigseg) -> None:
+    """--debug shows where an error arose, and still ends with the message and the code."""
+    answer = bigseg("--debug", "info", "nowhere")
+    assert answer.code == 3
+    assert "Traceback" in answer.err
+    assert answer.err.splitlines()[-1].startswith("bigseg: ")
+
+
+def test_a_mistake_of_ours_is_one_line(bigseg: Bigseg, monkeypatch: pytest.MonkeyPatch, volume: Path) -> None:
+    """What nobody foresaw leaves with 1 and one line that says how to see more."""
+    import bigseg.cli.options as options
+
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(options, "opened", broken)
+    answer = bigseg("info", volume)
+    assert answer.code == 1
+    assert "ZeroDivisionError: oh" in answer.err
+    assert "--debug" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_pipeline_text_is_valid() -> None:
+    """The pipeline that these tests spoil is itself accepted."""
+    from bigseg.pipeline.steps import load_yaml, parse
+
+    assert len(parse(load_yaml(PIPELINE, "here"))[0]) == 5

@@ -1,0 +1,201 @@
+"""Starts, kills and continues runs of the chain from outside, and checks what must hold in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.faults import chain
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLED = -signal.SIGKILL
+LIMIT = 240.0
+
+
+def fast_folder() -> Path:
+    """A folder in memory where there is one: SIGKILL loses nothing there either, and fsync costs nothing."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="bigseg-", dir=memory if os.access(memory, os.W_OK) else None))
+
+
+def environment() -> dict[str, str]:
+    """For children: this checkout, one thread each."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+@dataclass
+class Child:
+    """A running chain in a process group of its own."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, arguments: Sequence[str]) -> Child:
+        """Start a new interpreter."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.chain", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment(),
+            start_new_session=True,
+        )
+        return cls(process)
+
+    def wait_ready(self) -> None:
+        """Until the first stage begins."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == chain.READY:
+                return
+
+    def kill(self, after: float) -> int:
+        """SIGKILL the whole group after some seconds; gives back the exit status."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(after)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; the error output of one that failed is shown."""
+        _, errors = self.process.communicate(timeout=LIMIT)
+        if self.process.returncode not in (0, KILLED):
+            print(errors, file=sys.stderr)
+        return self.process.returncode
+
+
+    def living(self) -> list[int]:
+        """Processes of the group, workers too, that still run a second after it was killed."""
+        for _ in range(20):
+            found = [item.pid for item in psutil.process_iter(["status"]) if self._is_ours(item)]
+            if not found:
+                break
+            time.sleep(0.05)
+        return found
+
+    def _is_ours(self, item: psutil.Process) -> bool:
+        try:
+            return os.getpgid(item.pid) == self.process.pid and item.info["status"] != psutil.STATUS_ZOMBIE
+        except ProcessLookupError:
+            return False
+
+
+@dataclass
+class Zygote:
+    """A process that forks runs; see `tests.faults.zygote`."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator[Zygote]:
+        """One that is ready; ended afterwards."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment(),
+        )
+        zygote = cls(process)
+        zygote.read("ready")
+        try:
+            yield zygote
+        finally:
+            process.communicate()
+
+    def read(self, what: str) -> str:
+        """What stands behind the next answer of this kind."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(what):
+                return line.removeprefix(what).strip()
+        raise AssertionError(f"the zygote ended before it said {what!r}")
+
+    def start(self, arguments: Sequence[str]) -> int:
+        """Fork a run; gives back its process."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(list(arguments)) + "\n")
+        self.process.stdin.flush()
+        return int(self.read("pid"))
+
+    def wait(self) -> int:
+        """The exit status of the run that was started."""
+        return int(self.read("status"))
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Fork a run and wait for its end."""
+        self.start(arguments)
+        return self.wait()
+
+    def run_and_kill(self, arguments: Sequence[str], after: float) -> int:
+        """Fork a run and SIGKILL it some seconds after its first stage begins."""
+        pid = self.start(arguments)
+        self.read(chain.READY)
+        time.sleep(after)
+        with suppress(ProcessLookupError):  # it may have ended, and is reaped by the zygote
+            os.killpg(pid, signal.SIGKILL)
+        return self.wait()
+
+
+@dataclass
+class Watched:
+    """A run's folder under fire: what must hold after every kill, and at the end.
+
+    Parameters
+    ----------
+    out : the run's folder.
+    golden : what an undisturbed run gave.
+    """
+
+    out: Path
+    golden: dict[str, str]
+    units: set[tuple[str, int]] = field(default_factory=set)
+    """Units that were journalled at the last look."""
+    starts: int = 0
+
+    def after_kill(self) -> None:
+        """No unit forgotten or done twice; nothing incomplete looks complete."""
+        self.starts += 1
+        counts = chain.recorded(self.out)
+        assert self.units <= set(counts), "journalled units were forgotten"
+        twice = [unit for unit, count in counts.items() if count > 1]
+        assert not twice, f"computed again although journalled: {twice[:5]}"
+        self.units = set(counts)
+        state = chain.status(self.out)
+        images = chain.looks_complete(self.out)
+        if state == "complete" or images:
+            found = chain.golden(self.out)
+            names = tuple(found) if state == "complete" else tuple(images)
+            assert all(found[key] == self.golden[key] for key in found if key.startswith(names))
+
+    def after_end(self) -> None:
+        """Complete, golden, every unit journalled once, nothing left over."""
+        before = len(self.units)
+        self.after_kill()
+        assert chain.status(self.out) == "complete"
+        assert chain.golden(self.out) == self.golden
+        assert chain.leftovers(self.out) == []
+        stages = json.loads((self.out / "run.json").read_text())["stages"]
+        assert {(stage["name"], unit) for stage in stages for unit in range(stage["blocks"])} == self.units
+        assert self.computed_last(stages) <= len(self.units) - before or before == len(self.units)
+
+    def computed_last(self, stages: Sequence[dict[str, Any]]) -> int:
+        """Units of the stages that the last start ended."""
+        return sum(stage["computed"] for stage in stages if stage["computed"] < stage["blocks"])

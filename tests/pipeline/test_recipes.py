@@ -1,0 +1,82 @@
+"""The recipes that come with bigseg do what their comments say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage import filters, morphology
+
+import bigseg
+from bigseg.pipeline.recipes import recipes
+from bigseg.storage.volume import Volume
+
+SMALLEST = 50
+
+
+@pytest.mark.parametrize("block", [(64, 64), (250, 350), (37, 101)])
+def test_canaliculi_equals_the_course(data: Path, tmp_path: Path, block: tuple[int, int]) -> None:
+    """canaliculi.yaml equals hysteresis, removal of small objects and labelling of the whole slice, bit for bit."""
+    path = data / "lecture" / "bonegfiltslice.png"
+    pixels = bigseg.open_volume(path).values
+    assert pixels.dtype == np.uint8
+    # scikit-image knows bright objects only: strictly below 70 and 110 is strictly above -70 and -110
+    mask = filters.apply_hysteresis_threshold(-pixels.astype(float), -110, -70)
+    clean = morphology.remove_small_objects(mask, max_size=SMALLEST - 1)
+    labels, count = ndimage.label(clean)
+
+    run = bigseg.Pipeline.load("canaliculi").run(path, tmp_path / "run", workers=0, block=block, report=False)
+
+    assert 10 < count < 1000  # the slice is neither empty nor noise
+    assert mask.sum() > clean.sum()  # small objects were there to be removed
+    np.testing.assert_array_equal(run.outputs["canaliculi"].values, mask)
+    np.testing.assert_array_equal(run.outputs["clean"].values, clean)
+    np.testing.assert_array_equal(run.outputs["objects"].values, labels)
+    table = run.tables["regions"]
+    np.testing.assert_array_equal(table["num_pixels"], np.bincount(labels.ravel())[1:])
+    np.testing.assert_array_equal(table["intensity_min"], ndimage.minimum(pixels, labels, range(1, count + 1)))
+
+
+def test_voids_finds_every_sphere(tmp_path: Path) -> None:
+    """voids.yaml finds exactly the spheres that were put into noise, by thresholds from the data."""
+    from bigseg.demo import Spheres
+
+    spheres = Spheres((64, 64, 96))
+    run = bigseg.Pipeline.load("voids").run(spheres, tmp_path / "run", workers=0, block=(32, 64, 40), report=False)
+    table = run.tables["regions"]
+    assert len(table) == spheres.count == 12
+    labels = run.outputs["objects"].values
+    from bigseg.grid import Box
+
+    voxels = spheres.read(Box.whole(spheres.shape))
+    assert voxels[labels > 0].max() < spheres.bright - spheres.noise
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_recipes_are_valid(name: str) -> None:
+    """Every recipe loads by its name, and is what it is saved as."""
+    pipeline = bigseg.Pipeline.load(name)
+    assert bigseg.Pipeline.from_dict(pipeline.as_dict()).as_dict() == pipeline.as_dict()
+    assert Path(recipes()[name]).read_text().startswith("#")
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    """A recipe that does not exist is refused with the nearest name."""
+    with pytest.raises(bigseg.BigsegError, match="did you mean 'voids'"):
+        bigseg.Pipeline.load("viods")
+
+
+def test_recipes_are_found_from_a_checkout_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pipelines/voids.yaml means the recipe where no such file lies, as in an installed package."""
+    monkeypatch.chdir(tmp_path)
+    assert bigseg.Pipeline.load("pipelines/voids.yaml").as_dict() == bigseg.Pipeline.load("voids").as_dict()
+
+
+def test_incomplete_outputs_are_the_volumes_of_the_recipe(data: Path, tmp_path: Path) -> None:
+    """What the recipe saves are masks and labels that other programs open as such."""
+    path = data / "lecture" / "bonegfiltslice.png"
+    bigseg.Pipeline.load("canaliculi").run(path, tmp_path / "run", workers=0, report=False)
+    kinds = {name: Volume.open(tmp_path / "run" / f"{name}.ome.zarr").spec.kind for name in ("clean", "objects")}
+    assert kinds == {"clean": "mask", "objects": "labels"}
