@@ -75,8 +75,10 @@ def run_demo(
     if sample is None:
         source: Any = Spheres(SHAPE)
         name = "spheres"
-        say(f"sample   no sample package here (pip install --no-deps --target DIR qim3d==1.5.3, {VARIABLE}=DIR): "
-            f"using a generated volume with {source.count} dark spheres")
+        say(
+            f"sample   no sample package here (pip install --no-deps --target DIR qim3d==1.5.3, {VARIABLE}=DIR): "
+            f"using a generated volume with {source.count} dark spheres"
+        )
     else:
         source, name = open_source(sample), "cement"
         say(f"sample   {sample}")
@@ -140,8 +142,9 @@ def _picture(image: Path, run: Run, spec: Spec) -> bytes:
     shown = {"scan": image, **{name: run.path / f"{name}.ome.zarr" for name in run.record["saved"]}}
     for name, path in shown.items():
         volume = Volume.open(path)
+        _, rows, columns = volume.spec.spacing
         array = blocks.read(volume, plane)[0]
-        panels.append(Panel(name, array, volume.spec.kind, volume.spec.spacing[1:], volume.spec.unit))
+        panels.append(Panel(name, array, volume.spec.kind, (rows, columns), volume.spec.unit))
     return draw_panels(panels)
 
 
@@ -195,10 +198,15 @@ class Spheres:
         z, y, x = np.ogrid[box.slices]
         number = (z * self.shape[1] + y) * self.shape[2] + x
         values = self.bright - (mix(number, self.seed) % np.uint64(self.noise)).astype(np.int64)
-        cells = [range(a // self.cell, min(-(-b // self.cell), n // self.cell)) for a, b, n in zip(*box, self.shape, strict=True)]
+        cells = [
+            range(a // self.cell, min(-(-b // self.cell), n // self.cell))
+            for a, b, n in zip(*box, self.shape, strict=True)
+        ]
         for place in np.ndindex(*(len(item) for item in cells)):
             corner = [self.cell * item[k] for item, k in zip(cells, place, strict=True)]
-            drawn = mix(np.array([corner[0] * 1000003 + corner[1] * 1009 + corner[2] + k for k in range(4)]), ~self.seed)
+            drawn = mix(
+                np.array([corner[0] * 1000003 + corner[1] * 1009 + corner[2] + k for k in range(4)]), ~self.seed
+            )
             radius = 4 + int(drawn[0] % np.uint64(8))
             room = self.cell - 2 * (radius + 3)
             centre = [c + radius + 3 + int(d % np.uint64(room)) for c, d in zip(corner, drawn[1:], strict=True)]

@@ -61,7 +61,7 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Where a run or an ingest is: complete, incomplete or failed, how many blocks of each stage, what to do."""
-    from bigseg.cli.show import status_facts, status_lines
+    from bigseg.cli.status import status_facts, status_lines
 
     facts = status_facts(out)
     print(json.dumps(facts) if as_json else status_lines(facts))

@@ -113,7 +113,9 @@ def preview(
     z: Annotated[int | None, typer.Option("--z", help="the plane to show (default: the middle)")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="the picture to write")] = Path("preview.png"),
     planes: Annotated[int, typer.Option(min=1, help="planes computed around it: what global steps can see")] = 17,
-    side: Annotated[int, typer.Option(min=16, help="longest side in y and x that is computed, cut from the middle")] = 1024,
+    side: Annotated[
+        int, typer.Option(min=16, help="longest side in y and x that is computed, cut from the middle")
+    ] = 1024,
     changes: options.Changes = None,
     level: options.Level = 0,
     channel: options.Channel = None,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bigseg.cli.show import console
+from bigseg.cli.console import console
 from bigseg.errors import UsageError
 from bigseg.ops.base import LocalOp, Op
 from bigseg.ops.registry import OPS

@@ -31,9 +31,14 @@ Volume = Annotated[
 ]
 RunFolderArgument = Annotated[Path, typer.Argument(help="the folder of a run")]
 Block = Annotated[
-    str | None, typer.Option(metavar="SIZES", help="voxels per axis computed at a time, 256 or 64,256,256 (default: the plan's choice)")
+    str | None,
+    typer.Option(
+        metavar="SIZES", help="voxels per axis computed at a time, 256 or 64,256,256 (default: the plan's choice)"
+    ),
 ]
-Workers = Annotated[int | None, typer.Option(min=0, help="processes on this machine, 0: this process (default: all cores)")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="processes on this machine, 0: this process (default: all cores)")
+]
 Memory = Annotated[str | None, typer.Option(help="memory of a worker: 2GiB (default: an even share of what is free)")]
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="a running Dask scheduler: tcp://host:8786")]
 SchedulerFile = Annotated[Path | None, typer.Option(help="file that a running Dask scheduler wrote")]
@@ -44,7 +49,9 @@ Changes = Annotated[
 Restart = Annotated[bool, typer.Option("--restart", help="remove what an earlier run left, begin again")]
 Level = Annotated[int, typer.Option(min=0, help="resolution of an OME-Zarr image, 0 the finest")]
 Channel = Annotated[str | None, typer.Option(help="which channel, by number or name, where there are several")]
-Missing = Annotated[str, typer.Option(metavar="error|fill", help="chunks that are not there: refuse, or take the fill value")]
+Missing = Annotated[
+    str, typer.Option(metavar="error|fill", help="chunks that are not there: refuse, or take the fill value")
+]
 Spacing = Annotated[str | None, typer.Option(help='voxel size, "0.65 um" or "2 1 1 um" (default: what the file says)')]
 
 
@@ -60,7 +67,9 @@ def settings(
     if scheduler and scheduler_file:
         raise UsageError("--scheduler and --scheduler-file both name a cluster: give one of them")
     if workers is not None and (scheduler or scheduler_file):
-        raise UsageError("--workers starts processes on this machine, --scheduler uses a running cluster: give one of them")
+        raise UsageError(
+            "--workers starts processes on this machine, --scheduler uses a running cluster: give one of them"
+        )
     return {
         "block": sizes(block),
         "workers": workers,
@@ -113,15 +122,15 @@ def opened(path: str, level: int, channel: str | None, missing: str, spacing: st
     return open_source(path, level, chosen, missing, spacing)  # type: ignore[arg-type]
 
 
-def inputs(
-    items: Sequence[str], level: int, channel: str | None, missing: str, spacing: str | None
-) -> dict[str, Any]:
+def inputs(items: Sequence[str], level: int, channel: str | None, missing: str, spacing: str | None) -> dict[str, Any]:
     """``path`` or ``name=path`` options as opened inputs."""
     named: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
         key, value = (name, path) if equals and re.fullmatch(r"[A-Za-z][\w-]*", name) else ("input", item)
         if key in named:
-            raise UsageError(f"-i {item}: the input {key!r} is given twice; name them: -i xray=a.zarr -i neutron=b.zarr")
+            raise UsageError(
+                f"-i {item}: the input {key!r} is given twice; name them: -i xray=a.zarr -i neutron=b.zarr"
+            )
         named[key] = value
     return {name: opened(path, level, channel, missing, spacing) for name, path in named.items()}

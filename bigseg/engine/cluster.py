@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import traceback
 from asyncio import CancelledError
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
 
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.errors import BigsegError, ComputeError, UsageError
@@ -216,6 +217,14 @@ def run_units(work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError
     return done, None
 
 
+class Deaf(WorkerPlugin):  # type: ignore[misc]
+    """A worker that does not see Ctrl-C: a terminal sends it to every process, but the driver alone decides."""
+
+    def setup(self, worker: Worker) -> None:
+        """Runs in the worker's main thread, before its first task."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
     """Workers on this machine: one process and one thread each, nothing listening beyond loopback.
 
@@ -236,6 +245,7 @@ def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=40,
+            plugins=(Deaf(),),
         )
         return DaskExecutor(Client(cluster, set_as_default=False), f"{workers} local workers", cluster)
     except (OSError, RuntimeError, TimeoutError) as error:

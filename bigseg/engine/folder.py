@@ -166,6 +166,15 @@ class RunFolder:
             )
 
 
+def ingest_folder(path: Path) -> Path:
+    """Where an ingest keeps its record until it is finished.
+
+    >>> ingest_folder(Path("scans/a.ome.zarr")).as_posix()
+    'scans/.a.ome.zarr.ingest'
+    """
+    return path.with_name(f".{path.name}.ingest")
+
+
 def remove(folder: Path) -> None:
     """Remove a folder that is seen whole or not at all, whatever is killed in between."""
     gone = folder.with_name(f".{folder.name}{REMOVED}")

@@ -152,6 +152,9 @@ class Journal:
         key, values = (record["s"], record["u"]), record.get("v", {})
         check = _check(record["d"], values)
         missing = list(self._missing(record["f"]))
+        if not missing and not self._lost.stages and not swept.stages and not values:
+            self._done[key] = check  # the usual case
+            return
         sweepable = all(name.startswith(self.scratch) for name in missing)
         for checks, mine in (
             (self._done, not missing),
@@ -181,12 +184,12 @@ class Journal:
     def _missing(self, files: Sequence[tuple[str, int, int]]) -> Iterator[str]:
         """Names of files that are gone or have another length; lists of files are followed."""
         for name, length, _ in files:
-            path = self.folder / name
+            path = f"{self.folder}/{name}"
             try:
-                if path.stat().st_size != length:
+                if os.stat(path).st_size != length:
                     yield name
                 elif name.endswith(LIST):
-                    yield from self._missing(json.loads(path.read_bytes()))
+                    yield from self._missing(json.loads(Path(path).read_bytes()))
             except (OSError, ValueError):
                 yield name
 
@@ -304,6 +307,8 @@ class Journal:
 
 def _check(digest: str, values: Mapping[str, Any]) -> int:
     """8 bytes of what a unit gave; never 0."""
+    if not values and len(digest) == 16:
+        return int(digest, 16) | 1
     text = json.dumps([digest, values], sort_keys=True)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) | 1
 

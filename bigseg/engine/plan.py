@@ -25,13 +25,13 @@ from bigseg.engine.work import Limits, PassWork, PyramidWork, ReduceWork, Take, 
 from bigseg.errors import InputError
 from bigseg.grid import Box, Grid, Shape
 from bigseg.storage.create import create_image
-from bigseg.storage.pyramid import halved_axes, levels_of
+from bigseg.storage.pyramid import halved_axes, level_shard, levels_of
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
 
-BASELINE = 380 << 20
-"""Resident bytes of a worker before any block: 200 MiB of imports, 60 of compiled kernels, 60 of TensorStore's and
-Dask's own, and what the allocator keeps of freed blocks (measured: 310 to 360 MiB)."""
+BASELINE = 420 << 20
+"""Resident bytes of a worker beside its arrays and its cache: 200 MiB of imports, 60 of compiled kernels, 60 of
+TensorStore's and Dask's own, and what decoding and the allocator hold for a while (measured: 310 to 410 MiB)."""
 READ_NS, WRITE_NS = 3.0, 6.0
 """Nanoseconds a voxel to decode a block from the store, and to encode and write it durably, on one core."""
 WRITE_COPIES = 1.3
@@ -358,9 +358,9 @@ def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
     method = "mean" if spec.kind == "image" else "mode"
     levels = list(levels_of(spec))
     for level, (source, target) in enumerate(pairwise(levels), start=1):
-        factors, shard = halved_axes(source.shape), grid.block
+        factors, shard = halved_axes(source.shape), level_shard(grid.block)
         cells = Grid(target.shape, shard)
-        below = tuple(s * f for s, f in zip(shard, factors, strict=True))
+        below = tuple(min(s * f, n) for s, f, n in zip(shard, factors, source.shape, strict=True))
         size = spec.dtype.itemsize
         memory = int(prod(below) * size * 1.5 + prod(shard) * size * (1 + WRITE_COPIES))
         name = f"pyramid-{write.field.name}-{level}"

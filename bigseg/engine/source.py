@@ -134,6 +134,15 @@ class Cropped:
         """That of the whole, and the box."""
         return f"{identity(self.origin)} {self.path}"
 
+    @property
+    def name(self) -> str:
+        """Of the whole."""
+        return str(getattr(self.origin, "name", "part"))
+
+    def describe(self) -> dict[str, str]:
+        """What it is."""
+        return {"path": self.path, "format": "a part of a volume"}
+
 
 def read_box(origin: Volume | Source, box: Box) -> Array:
     """The voxels of a box of a stored volume or a foreign file."""

@@ -24,12 +24,12 @@ from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit
 from bigseg.errors import ExactnessError
 from bigseg.grid import Box, Shape
 from bigseg.local.component_paint import paint
-from bigseg.local.component_table import measure
+from bigseg.local.component_table import first_voxels
 from bigseg.ops.base import Site
 from bigseg.ops.labelling import CollectComponents, Foreground, Identity, Labelling, check_of
 from bigseg.ops.merging import Join, Merge, View
 from bigseg.ops.statistics import value_range
-from bigseg.ops.table import Measure, TableRequest, first_voxels
+from bigseg.ops.table import Measure, TableRequest, in_volume
 from bigseg.storage.spec import Spec
 
 
@@ -71,7 +71,7 @@ class Paint:
         if found is None:
             found = visit.shared[self.source] = self.labelling.label(arrays[0])
         maps = visit.scratch.read(self.name, visit.block.number, ["check", f"map-{self.view}"])
-        first = first_voxels(measure(found)["first"], box, self.shape)
+        first = in_volume(first_voxels(found), box, self.shape)
         if not np.array_equal(check_of(first), maps["check"]):
             raise ExactnessError(
                 f"block {visit.block.number}: pass 1 of {self.source} found {maps['check'][0]} components, this pass "

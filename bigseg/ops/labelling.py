@@ -13,7 +13,7 @@ from bigseg.engine.field import Array, Values, Visit
 from bigseg.grid import Box, Shape
 from bigseg.local import bitmask
 from bigseg.local.component_paint import shell
-from bigseg.local.component_table import measure
+from bigseg.local.component_table import first_voxels
 from bigseg.local.components import Components, label, label_equal
 from bigseg.local.digest import digest
 from bigseg.ops.base import value_of
@@ -92,7 +92,7 @@ class CollectComponents:
         rows = rows_of(found, inner, self.shape, self.measures, arrays)
         rows["check"] = check_of(rows["first"])
         if self.labelling.identity == "equal":
-            rows["value"] = arrays[0].reshape(-1)[measure(found)["first"]].astype(np.uint64)
+            rows["value"] = arrays[0].reshape(-1)[first_voxels(found)].astype(np.uint64)
         else:
             planes = shell(found)[-len(self.shape) :]
             for axis, side in _inner_faces(inner, self.shape):

@@ -73,7 +73,7 @@ def rows_of(
     """One row a local component: geometry in coordinates of the whole volume, and the measures."""
     table = measure(found)
     size = table["voxels"].astype(np.int64)
-    rows: Rows = {"first": first_voxels(table["first"], inner, shape), "size": size}
+    rows: Rows = {"first": in_volume(table["first"], inner, shape), "size": size}
     for axis, (name, start) in enumerate(zip(AXES[-len(shape) :], inner.start, strict=True)):
         rows[f"low-{axis}"] = table[f"start_{name}"].astype(np.int64) + start
         rows[f"high-{axis}"] = table[f"stop_{name}"].astype(np.int64) + start
@@ -92,10 +92,10 @@ def rows_of(
     return rows
 
 
-def first_voxels(local: Array, inner: Box, shape: Shape) -> Array:
+def in_volume(local: Array, inner: Box, shape: Shape) -> Array:
     """Raster indices within a block as raster indices within the volume.
 
-    >>> first_voxels(np.array([0, 3]), Box((2, 4), (4, 7)), (10, 10))
+    >>> in_volume(np.array([0, 3]), Box((2, 4), (4, 7)), (10, 10))
     array([24, 34])
     """
     places = np.unravel_index(local.astype(np.int64), inner.shape)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bigseg.engine.field import Write
-from bigseg.engine.folder import RunFolder
+from bigseg.engine.folder import RunFolder, ingest_folder
 from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan, make_plan
 from bigseg.engine.run import Observer
@@ -108,7 +108,7 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
     if isinstance(origin, Volume):
         check_source(origin)
     source = {"content": identity(origin), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
-    work = RunFolder(work_folder(path))
+    work = RunFolder(ingest_folder(path))
     ours = _ours(path)
     finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
     if path.exists() and not finished:
@@ -127,7 +127,12 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
     if settings.restart:
         _clear(path, work)
     prepared = Prepared(
-        Built({"input": field}, {}, [write], []), {"input": origin}, plan, work, resources, replace(settings, report=False)
+        Built({"input": field}, {}, [write], []),
+        {"input": origin},
+        plan,
+        work,
+        resources,
+        replace(settings, report=False),
     )
     return Ingest(path, plan, describe_existing(work).replace("run", "ingest"), prepared, start)
 
@@ -137,15 +142,6 @@ def _ours(path: Path) -> dict[str, Any]:
     node = read_node(path) if path.is_dir() else None
     found = node.attributes.get("bigseg") if node is not None else None
     return found if isinstance(found, dict) else {}
-
-
-def work_folder(path: Path) -> Path:
-    """Where an ingest keeps its record until it is finished.
-
-    >>> work_folder(Path("scans/a.ome.zarr")).as_posix()
-    'scans/.a.ome.zarr.ingest'
-    """
-    return path.with_name(f".{path.name}.ingest")
 
 
 def _refuse_foreign(path: Path, ours: dict[str, Any], source: dict[str, Any], work: RunFolder, restart: bool) -> None:

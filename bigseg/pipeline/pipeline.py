@@ -82,9 +82,7 @@ class Pipeline:
     def build(self, inputs: Input | Mapping[str, Input], folder: Path) -> tuple[Built, dict[str, Origin]]:
         """Open the inputs (metadata only) and connect the steps."""
         named = dict(inputs) if isinstance(inputs, Mapping) else {"input": inputs}
-        origins = {
-            name: open_source(item) if isinstance(item, (str, Path)) else item for name, item in named.items()
-        }
+        origins = {name: open_source(item) if isinstance(item, (str, Path)) else item for name, item in named.items()}
         fields = {name: source_field(name, origin) for name, origin in origins.items()}
         fields.setdefault("input", next(iter(fields.values())))
         if any(step.id in fields for step in self.steps):
@@ -169,9 +167,7 @@ class Pipeline:
         prepared, start = self.check(inputs, out, Settings(**settings))
         return run_prepared(self.as_dict(), prepared, start, observe)
 
-    def check(
-        self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings
-    ) -> tuple[Prepared, Start]:
+    def check(self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings) -> tuple[Prepared, Start]:
         """All that can be refused before the first voxel is read; then clears the folder where that was asked for.
 
         Returns

@@ -48,12 +48,12 @@ def plan_for(make: Make, shape: Shape, resources: Resources, block: Sequence[int
         When the given block, or even the smallest, does not fit into a worker's memory.
     """
     if block is not None:
-        plan = with_brick(make, shape, expand(block, shape), resources)
-        check_memory(plan, resources.memory, lambda memory: _advice(make, shape, resources, plan))
-        return plan
+        given = with_brick(make, shape, expand(block, shape), resources)
+        check_memory(given, resources.memory, lambda memory: _advice(make, shape, resources, given))
+        return given
     sides = SIDES.get(len(shape), SIDES[3])
     busy = [side for side in sides if side <= 64 or prod(_counts(shape, side)) >= BLOCKS_A_WORKER * resources.workers]
-    plan = None
+    plan: Plan | None = None
     for side in busy or sides[-1:]:
         plan = with_brick(make, shape, tuple(min(side, _up(n)) for n in shape), resources)
         if plan.memory <= resources.memory:
@@ -136,8 +136,10 @@ def _advice(make: Make, shape: Shape, resources: Resources, plan: Plan) -> str:
         if candidate != plan.grid.block:
             smaller = with_brick(make, shape, candidate, resources)
             if smaller.memory <= resources.memory:
-                text = ",".join(map(str, dict.fromkeys(candidate))) if len(set(candidate)) == 1 else ",".join(
-                    map(str, candidate)
+                text = (
+                    ",".join(map(str, dict.fromkeys(candidate)))
+                    if len(set(candidate)) == 1
+                    else ",".join(map(str, candidate))
                 )
                 return f"--block {text} fits ({smaller.memory / 2**20:.0f} MiB), or give --memory {_mib(plan.memory)}"
     return f"no smaller block fits either; give --memory {_mib(plan.memory)}"

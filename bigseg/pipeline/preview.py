@@ -47,9 +47,7 @@ class Preview:
         return self.picture
 
 
-def preview(
-    pipeline: Pipeline, inputs: Input | Mapping[str, Input], z: int | None, planes: int, side: int
-) -> Preview:
+def preview(pipeline: Pipeline, inputs: Input | Mapping[str, Input], z: int | None, planes: int, side: int) -> Preview:
     """See `Pipeline.preview`."""
     if planes < 1 or side < 1:
         raise ParameterError(f"planes {planes}, side {side}: expected 1 or more")
@@ -116,7 +114,8 @@ def _panel(name: str, origin: Origin | Volume, box: Box) -> Panel:
     """A plane of a volume as y, x under its name."""
     array = read_box(origin, box)
     spec = origin.spec
-    return Panel(name, array.reshape(box.shape[-2:]), spec.kind, spec.spacing[-2:], spec.unit)
+    rows, columns = spec.spacing[-2:]
+    return Panel(name, array.reshape(box.shape[-2:]), spec.kind, (rows, columns), spec.unit)
 
 
 def _note(pipeline: Pipeline, spec: Spec, where: str, piece: Box) -> str:

@@ -30,7 +30,7 @@ def measure_table(found: Objects) -> MeasureTable:
     >>> measure_table(found).headings
     [('label', ''), ('pixels', ''), ('box', 'y × x pixels')]
     >>> measure_table(found).rows
-    [('#ea7dd5', ['7', '4', '2 × 2'])]
+    [('#719503', ['7', '4', '2 × 2'])]
     """
     names, ndim = found.columns, found.ndim
     axes = AXES[-ndim:]

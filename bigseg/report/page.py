@@ -34,7 +34,8 @@ def write_report(folder: Path, record: Mapping[str, Any], status: str = "complet
     ----------
     folder : of the run, with its volumes and tables.
     record : content of its run.json.
-    status : shown on the page; the record of a run that is just ending still says ``incomplete``.
+    status : shown on the page; the record of a run that is just ending still says ``incomplete``. A run that
+        has not come to its end is never shown as complete.
 
     Returns
     -------
@@ -71,6 +72,8 @@ def render(folder: Path, record: Mapping[str, Any], status: str = "complete") ->
     lines, lines_note = _part(lambda: recipe_lines(record["pipeline"], record.get("values", {})), [])
     facts, _ = _part(lambda: _facts(record, objects), [])
     origin, _ = _part(lambda: _origin(folder, record), [])
+    if status == "complete" and "ended" not in record:
+        status = str(record.get("status", "incomplete"))
     return environment.get_template("report.html.j2").render(
         name=Path(folder).resolve().name,
         parent=Path(folder).resolve().parent.name,

@@ -87,21 +87,15 @@ def choose_axes(
         )
     axes = SPACE[3 - len(spatial) :]
     stored = names[first:]
-    order = (
-        tuple(stored.index(name) for name in axes) if set(stored) == set(axes) else tuple(range(len(axes)))
-    )
+    order = tuple(stored.index(name) for name in axes) if set(stored) == set(axes) else tuple(range(len(axes)))
     return Chosen(_prefix(shape[:first], names[:first], channel, channels, where), order, axes)
 
 
-def _prefix(
-    shape: Shape, names: Sequence[str], channel: Channel, channels: Sequence[str], where: str
-) -> Shape:
+def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequence[str], where: str) -> Shape:
     if isinstance(channel, str) and channel in channels:
         channel = list(channels).index(channel)
     try:
-        chosen = (
-            [] if channel is None else [int(channel)] if isinstance(channel, (int, str)) else list(channel)
-        )
+        chosen = [] if channel is None else [int(channel)] if isinstance(channel, (int, str)) else list(channel)
     except ValueError:
         raise ParameterError(
             f"channel={channel!r}: {where} has the channels {_list(channels) or 'without names'}; give a "

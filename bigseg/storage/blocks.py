@@ -58,8 +58,8 @@ def read(volume: Volume, box: Box, out: NDArray[Any] | None = None) -> NDArray[A
     ----------
     volume : opened or planned.
     box : in voxels of the volume; may have any size and lie anywhere in it.
-    out : contiguous array of the box's shape and the stored dtype to read into. Reading into memory in use
-        saves its page faults: a third of the time for boxes of 256^3.
+    out : contiguous array of the box's shape and the stored dtype to read into. Memory in use has no page
+        faults: 7 % faster for boxes of 272^3 from files, 28 % from the cache.
 
     Returns
     -------
@@ -75,6 +75,11 @@ def read(volume: Volume, box: Box, out: NDArray[Any] | None = None) -> NDArray[A
         When the file system refuses.
     ParameterError
         When the box reaches outside of the volume.
+
+    Notes
+    -----
+    On two cores 250-400 million uint16 voxels a second from zstd shards in the page cache, 600-1,200 from the
+    cache of decoded chunks. Holds the box and the compressed bytes of 8 MiB of it.
     """
     if not all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, volume.spec.shape, strict=True)):
         raise ParameterError(f"box {box.start} to {box.stop}: expected a box inside a volume of {volume.spec.shape}")
@@ -93,8 +98,8 @@ def read(volume: Volume, box: Box, out: NDArray[Any] | None = None) -> NDArray[A
 def _slabs(box: Box, plane: int, chunk: int) -> Iterator[tuple[int, int]]:
     """Cut the first axis where chunks end, so that no chunk is decoded twice.
 
-    All compressed bytes of a request are held at once: the peak of a box of 256^3 falls from twice the box to
-    1.3 times, and reading gets 1.3 times faster, as the pieces stay in the processor's cache.
+    All compressed bytes of a request are held at once: cut, a box of 264 x 256^2 peaks at 1.0 to 1.15 times its
+    bytes instead of 1.3 to 1.9, and is read 1.3 to 1.6 times faster.
     """
     step = max(1, _SLAB // (plane * chunk)) * chunk
     low = box.start[0]

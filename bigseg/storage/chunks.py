@@ -135,9 +135,9 @@ def missing_in_shards(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
         index = _index(volume, layout, file, prod(inside)).reshape(*inside, 2)[lead]
         real = tuple(
             slice(0, -(-min(s, n - at * s) // c))
-            for n, s, c, at in list(
-                zip(layout.shape, layout.shard, layout.chunk, file.position, strict=True)
-            )[len(lead) :]
+            for n, s, c, at in list(zip(layout.shape, layout.shard, layout.chunk, file.position, strict=True))[
+                len(lead) :
+            ]
         )
         gaps = np.argwhere((index[real] == _ABSENT).all(-1))
         count += len(gaps)
@@ -154,9 +154,7 @@ def content_token(volume: Volume) -> str:
     layout = layout_of(volume)
     node = read_node(volume.folder)
     assert node is not None
-    found = hashlib.blake2b(
-        json.dumps([node.document, volume.prefix], sort_keys=True).encode(), digest_size=16
-    )
+    found = hashlib.blake2b(json.dumps([node.document, volume.prefix], sort_keys=True).encode(), digest_size=16)
     for file in sorted(walk(volume, layout)):
         found.update(f"{layout.key(file.position)} {file.size} {file.mtime}\n".encode())
     return found.hexdigest()
@@ -172,9 +170,7 @@ def layout_of(volume: Volume) -> Layout:
     """
     node = read_node(volume.folder)
     if node is None or not node.is_array:
-        raise InputError(
-            f"{volume.folder} holds no Zarr array any more: it was moved or removed after it was opened"
-        )
+        raise InputError(f"{volume.folder} holds no Zarr array any more: it was moved or removed after it was opened")
     return node.layout()
 
 
@@ -200,11 +196,7 @@ def _nested(folder: str, above: Shape, lead: Shape, counts: Shape) -> Iterator[F
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            if (
-                not name.isdecimal()
-                or int(name) >= counts[axis]
-                or (axis < len(lead) and int(name) != lead[axis])
-            ):
+            if not name.isdecimal() or int(name) >= counts[axis] or (axis < len(lead) and int(name) != lead[axis]):
                 continue
             position = (*above, int(name))
             if last:

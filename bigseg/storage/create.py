@@ -19,7 +19,7 @@ from bigseg.errors import OutputError, ParameterError, StorageError
 from bigseg.grid import Shape, largest_divisor
 from bigseg.storage.durable import sync_folder
 from bigseg.storage.ome import build_image
-from bigseg.storage.pyramid import levels_of
+from bigseg.storage.pyramid import level_shard, levels_of
 from bigseg.storage.spec import Spec
 from bigseg.storage.volume import Volume
 
@@ -90,9 +90,7 @@ def create_image(
     """
     root = Path(os.path.abspath(path))
     if len(shard) != spec.ndim or min(shard) < 1 or chunk < 1:
-        raise ParameterError(
-            f"shard {shard}, chunk {chunk}: expected {spec.ndim} sizes of 1 and more for {spec.shape}"
-        )
+        raise ParameterError(f"shard {shard}, chunk {chunk}: expected {spec.ndim} sizes of 1 and more for {spec.shape}")
     specs = list(levels_of(spec, None if pyramid else 1))
     name = name or root.name.removesuffix(".zarr").removesuffix(".ome") or "volume"
     ours = {
@@ -102,13 +100,11 @@ def create_image(
         "dtype": spec.dtype.name,
         **({"bounds": list(spec.bounds)} if spec.bounds and spec.dtype.kind == "f" else {}),
     }
-    cuts = [cut(level.shape, shard, chunk) for level in specs]
+    cuts = [cut(level.shape, level_shard(shard) if k else shard, chunk) for k, level in enumerate(specs)]
     if os.path.lexists(root):
         if exist_ok:
             return _same(root, specs, cuts)
-        raise OutputError(
-            f"{root} exists already: expected a name that is free; move it away or give another"
-        )
+        raise OutputError(f"{root} exists already: expected a name that is free; move it away or give another")
     document = {"ome": build_image(specs, name, classes, window), "bigseg": ours}
     temporary = root.with_name(f".{root.name}.partial")
     try:

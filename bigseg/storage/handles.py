@@ -44,9 +44,7 @@ def configure(cache_bytes: int, threads: int) -> None:
     """
     global _settings
     if cache_bytes < 0 or threads < 1:
-        raise ParameterError(
-            f"cache {cache_bytes}, threads {threads}: expected 0 bytes or more and 1 thread or more"
-        )
+        raise ParameterError(f"cache {cache_bytes}, threads {threads}: expected 0 bytes or more and 1 thread or more")
     with _lock:
         if (cache_bytes, threads) != _settings:
             _settings = cache_bytes, threads

@@ -118,9 +118,7 @@ def read_node(folder: Path) -> Node | None:
     if document is not None:
         attributes = document.pop("attributes", None) or {}
         if document.get("node_type") not in ("array", "group") or not isinstance(attributes, dict):
-            raise InputError(
-                f"{folder / 'zarr.json'}: expected node_type array or group, and attributes as an object"
-            )
+            raise InputError(f"{folder / 'zarr.json'}: expected node_type array or group, and attributes as an object")
         return Node(folder, "zarr3", attributes, document if document["node_type"] == "array" else {})
     array = _read_json(folder / ".zarray")
     if array is None and _read_json(folder / ".zgroup") is None:
@@ -178,9 +176,7 @@ def _layout2(document: dict[str, Any]) -> Layout:
     compressor = document.get("compressor")
     _readable([{"name": compressor["id"]}] if compressor else [], "zarr2")
     if document.get("filters"):
-        raise InputError(
-            f"its filters {[f['id'] for f in document['filters']]} cannot be read: write it without"
-        )
+        raise InputError(f"its filters {[f['id'] for f in document['filters']]} cannot be read: write it without")
     if not isinstance(document["dtype"], str):
         raise _unusable("a record")
     dtype = np.dtype(document["dtype"])
@@ -188,9 +184,7 @@ def _layout2(document: dict[str, Any]) -> Layout:
         raise _unusable(dtype)
     chunk = _shape(document["chunks"])
     separator = document.get("dimension_separator", ".")
-    return Layout(
-        "zarr2", _shape(document["shape"]), dtype.newbyteorder("="), chunk, chunk, separator, (), None
-    )
+    return Layout("zarr2", _shape(document["shape"]), dtype.newbyteorder("="), chunk, chunk, separator, (), None)
 
 
 def _readable(codecs: list[dict[str, Any]], form: Format) -> None:

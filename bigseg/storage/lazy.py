@@ -119,9 +119,7 @@ def as_dataarray(origin: Origin, chunks: int | Sequence[int] | None = None) -> x
     """An opened volume as a lazy DataArray; see `open_volume`."""
     spec = origin.spec
     sizes = normalize_chunks(_chunks(origin) if chunks is None else chunks, spec.shape, dtype=spec.dtype)
-    data = da.from_array(
-        StoredArray(origin), sizes, name=False, asarray=False, fancy=False, inline_array=True
-    )
+    data = da.from_array(StoredArray(origin), sizes, name=False, asarray=False, fancy=False, inline_array=True)
     coordinates = {
         axis: start + step * np.arange(n)
         for axis, start, step, n in zip(spec.axes, spec.origin, spec.spacing, spec.shape, strict=True)

@@ -46,9 +46,7 @@ def locate(path: str | os.PathLike[str], level: int = 0) -> Place:
     """
     text = os.fspath(path)
     if "://" in text and not text.startswith("file://"):
-        raise InputError(
-            f"{text}: volumes are read from the file system; copy or mount it, then give its path"
-        )
+        raise InputError(f"{text}: volumes are read from the file system; copy or mount it, then give its path")
     folder = Path(os.path.abspath(text.removeprefix("file://")))
     if not folder.exists():
         raise InputError(f"{folder} does not exist: expected a Zarr array or an OME-Zarr image")
@@ -73,9 +71,7 @@ def _array(folder: Path, node: Node, level: int) -> Place:
             if below in paths:
                 own = paths.index(below)
                 if level not in (0, own):
-                    raise ParameterError(
-                        f"level={level}: {folder} is level {own} already; give the image's path"
-                    )
+                    raise ParameterError(f"level={level}: {folder} is level {own} already; give the image's path")
                 return Place(root, below, node, group, image, own)
     if level:
         raise ParameterError(f"level={level}: {folder} is a single array without levels")
@@ -89,9 +85,7 @@ def _level(root: Path, group: Node, image: Multiscale, level: int) -> Place:
     array = image.levels[level].path
     folder = Path(os.path.normpath(root / array))
     if not folder.is_relative_to(root):
-        raise InputError(
-            f"{root}: level {level} points outside of it ({array!r}); open that array by its own path"
-        )
+        raise InputError(f"{root}: level {level} points outside of it ({array!r}); open that array by its own path")
     node = read_node(folder)
     if node is None or not node.is_array:
         raise InputError(
@@ -109,9 +103,7 @@ def _only_one(folder: Path, is_group: bool, level: int) -> Place:
     if is_group and len(found) == 1:
         return locate(found[0], level)
     if not found:
-        what = (
-            "a Zarr group without volumes" if is_group else "no Zarr (no zarr.json, .zarray or .zgroup in it)"
-        )
+        what = "a Zarr group without volumes" if is_group else "no Zarr (no zarr.json, .zarray or .zgroup in it)"
         raise InputError(f"{folder} is {what}: expected a Zarr array or an OME-Zarr image")
     names = [item.relative_to(folder).as_posix() for item in found]
     more = " and more" if len(found) > _MOST else ""
@@ -123,9 +115,7 @@ def _only_one(folder: Path, is_group: bool, level: int) -> Place:
 
 def _candidates(folder: Path, depth: int) -> Iterator[Path]:
     try:
-        children = sorted(
-            item for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")
-        )
+        children = sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
     except OSError as error:
         raise StorageError(f"cannot list {folder}: {error.strerror}") from error
     for child in children:

@@ -77,9 +77,7 @@ def parse_image(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
     try:
         if len(found) != 1:
             names = ", ".join(str(item.get("name")) for item in found)
-            raise InputError(
-                f"{where} holds {len(found)} images ({names}): give the path of one of their arrays"
-            )
+            raise InputError(f"{where} holds {len(found)} images ({names}): give the path of one of their arrays")
         image = found[0]
         axes = _axes(image.get("axes"), len(_transform(image["datasets"][0], None)[0] or range(5)))
         common = _transform(image, len(axes))
@@ -121,9 +119,7 @@ def _transform(item: Mapping[str, Any], ndim: int | None) -> tuple[tuple[float, 
         if kind == "identity":
             continue
         if kind not in ("scale", "translation") or kind not in step:
-            raise InputError(
-                f"a coordinate transformation of type {kind!r} by path: expected scale or translation"
-            )
+            raise InputError(f"a coordinate transformation of type {kind!r} by path: expected scale or translation")
         values = tuple(float(v) for v in step[kind])
         if ndim is not None and len(values) != ndim:
             raise InputError(f"a {kind} of {len(values)} numbers for {ndim} axes")
@@ -132,9 +128,7 @@ def _transform(item: Mapping[str, Any], ndim: int | None) -> tuple[tuple[float, 
             translation = translation and tuple(a * b for a, b in zip(translation, values, strict=True))
         else:
             translation = (
-                values
-                if translation is None
-                else tuple(a + b for a, b in zip(translation, values, strict=True))
+                values if translation is None else tuple(a + b for a, b in zip(translation, values, strict=True))
             )
     size = ndim if ndim is not None else len(scale or translation or ())
     return scale or (1.0,) * size, translation or (0.0,) * size
@@ -211,8 +205,7 @@ def _image_label(spec: Spec, name: str, classes: Mapping[int, str] | None) -> di
     if classes:
         values = sorted(int(value) for value in classes)
         label["colors"] = [
-            {"label-value": v, "rgba": [*_COLOURS[(v - 1) % len(_COLOURS)], 255] if v else [0, 0, 0, 0]}
-            for v in values
+            {"label-value": v, "rgba": [*_COLOURS[(v - 1) % len(_COLOURS)], 255] if v else [0, 0, 0, 0]} for v in values
         ]
         label["properties"] = [{"label-value": v, "name": str(classes[v])} for v in values]
     return label

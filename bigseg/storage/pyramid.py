@@ -52,6 +52,15 @@ def next_level(spec: Spec) -> Spec:
     )
 
 
+def level_shard(shard: Shape) -> Shape:
+    """Shard of the levels above level 0: half of level 0's, so that it is made from as many voxels as a block.
+
+    >>> level_shard((256, 50, 16))
+    (128, 25, 16)
+    """
+    return tuple(s // 2 if s % 2 == 0 and s >= 32 else s for s in shard)
+
+
 def levels_of(spec: Spec, levels: int | None = None) -> Iterator[Spec]:
     """The descriptions of all levels, level 0 first; as many as a viewer needs unless told."""
     for _ in range(number_of_levels(spec.shape) if levels is None else levels):

@@ -39,9 +39,7 @@ _SHORT = {
     "m": "meter",
     "km": "kilometer",
 }
-_LENGTH = re.compile(
-    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^³]*)\s*(?:\^?(3)|(³))?\s*", re.IGNORECASE
-)
+_LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^³]*)\s*(?:\^?(3)|(³))?\s*", re.IGNORECASE)
 
 
 _SIZE = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)[ ]?([^\W\d_]*)", re.IGNORECASE)
@@ -100,9 +98,7 @@ def parse_length(value: float | str, name: str = "length") -> Length:
     """
     number, unit, cubic = _parse(value, name)
     if cubic:
-        raise ParameterError(
-            f"{name} {value!r}: expected a length, found a volume; leave out the power of three"
-        )
+        raise ParameterError(f"{name} {value!r}: expected a length, found a volume; leave out the power of three")
     return Length(number, unit)
 
 
@@ -145,9 +141,7 @@ def voxel_count(value: float | str, spacing: Sequence[float], unit: str) -> floa
     if not given:
         return number
     if not cubic or len(spacing) != 3:
-        raise ParameterError(
-            f"size {value!r}: expected a number of voxels, or a volume like '100 um3' of a 3-D image"
-        )
+        raise ParameterError(f"size {value!r}: expected a number of voxels, or a volume like '100 um3' of a 3-D image")
     return _shift(number, 3 * (POWERS[given] - POWERS[_known(unit, value)])) / math.prod(spacing)
 
 
@@ -212,9 +206,7 @@ def _parse(value: float | str, name: str) -> tuple[float, str, bool]:
     else:
         match = _LENGTH.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise ParameterError(
-                f"{name} {value!r}: expected a number, or a number with a unit like '2.5 um'"
-            )
+            raise ParameterError(f"{name} {value!r}: expected a number, or a number with a unit like '2.5 um'")
         number, word, cubic = float(match[1]), match[2], bool(match[3] or match[4])
     if not math.isfinite(number):
         raise ParameterError(f"{name} {value!r}: expected a finite number")
@@ -224,9 +216,7 @@ def _parse(value: float | str, name: str) -> tuple[float, str, bool]:
         return number, "", False
     unit = unit_name(word)
     if unit is None:
-        raise ParameterError(
-            f"{name} {value!r}: {word!r} is not a unit of length; known are nm, um, mm, cm, m"
-        )
+        raise ParameterError(f"{name} {value!r}: {word!r} is not a unit of length; known are nm, um, mm, cm, m")
     return number, unit, cubic
 
 

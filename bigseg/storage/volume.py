@@ -106,8 +106,7 @@ class Volume:
         image = place.image
         if image and len(image.axes) != len(layout.shape):
             raise InputError(
-                f"{place.root} names {len(image.axes)} axes, its array {place.array!r} has shape "
-                f"{layout.shape}"
+                f"{place.root} names {len(image.axes)} axes, its array {place.array!r} has shape {layout.shape}"
             )
         chosen = choose_axes(
             layout.shape,
@@ -163,9 +162,7 @@ class Volume:
         ``spec`` describes level 0; how the array is cut is read from the store when it is used.
         """
         root = Path(os.path.abspath(path))
-        return cls(
-            str(root), str(level), level_of(spec, level), name=_stem(root), level=level, complete=False
-        )
+        return cls(str(root), str(level), level_of(spec, level), name=_stem(root), level=level, complete=False)
 
     @property
     def folder(self) -> Path:
@@ -237,9 +234,7 @@ def _geometry(place: Place, first: int, order: Shape) -> tuple[tuple[float, ...]
     units = [place.image.axes[first + axis].unit for axis in order]
     unit = units[0] if len(set(units)) == 1 else next((u for u in units if unit_name(u)), "")
     if not all(u == unit or unit_name(u) for u in units):
-        raise InputError(
-            f"{place.root}: its axes have the units {units}: expected one unit, or units of length"
-        )
+        raise InputError(f"{place.root}: its axes have the units {units}: expected one unit, or units of length")
     steps = [convert(1.0, u, unit) if u != unit else 1.0 for u in units]
     spacing, origin = (
         tuple(values[first + axis] * step for axis, step in zip(order, steps, strict=True))

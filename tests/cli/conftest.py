@@ -43,7 +43,7 @@ class Answer:
 Bigseg = Callable[..., Answer]
 
 
-@pytest.fixture()
+@pytest.fixture
 def bigseg(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bigseg:
     """Runs a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
@@ -58,7 +58,7 @@ def bigseg(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
     return call
 
 
-@pytest.fixture()
+@pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
     """Gaussian, threshold from the data, hysteresis, labels, table."""
     path = tmp_path / "pipeline.yaml"

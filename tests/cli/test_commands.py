@@ -13,7 +13,7 @@ from scipy import ndimage
 from tests.cli.conftest import Bigseg
 
 
-@pytest.fixture()
+@pytest.fixture
 def out(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: Path) -> Path:
     """A finished run."""
     folder = tmp_path / "out"
@@ -27,7 +27,14 @@ def test_run_says_where_everything_lies(bigseg: Bigseg, pipeline: Path, volume: 
     answer = bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0, "--block", 16)
     assert answer.code == 0
     table = pd.read_parquet(tmp_path / "out" / "tables" / "regions.parquet")
-    for part in ("complete in", "levels: ", "out/objects.ome.zarr", f"regions.parquet: {len(table)} rows", "planned", "report.html"):
+    for part in (
+        "complete in",
+        "levels: ",
+        "out/objects.ome.zarr",
+        f"regions.parquet: {len(table)} rows",
+        "planned",
+        "report.html",
+    ):
         assert part in answer.out
     assert "out: new run" in answer.err
     assert "pass-1" in answer.err
@@ -62,7 +69,9 @@ def test_run_from_the_saved_pipeline(bigseg: Bigseg, out: Path, volume: Path) ->
 
 def test_run_restart_begins_again(bigseg: Bigseg, out: Path, pipeline: Path, volume: Path) -> None:
     """--restart makes room for another pipeline."""
-    answer = bigseg("run", pipeline, "-i", volume, "-o", out, "--workers", 0, "--set", "dark.low=80", "--restart", "--json")
+    answer = bigseg(
+        "run", pipeline, "-i", volume, "-o", out, "--workers", 0, "--set", "dark.low=80", "--restart", "--json"
+    )
     assert answer.code == 0
     assert answer.json["pipeline"]["steps"][2]["low"] == 80
     assert answer.json["status"] == "complete"
@@ -208,8 +217,10 @@ def test_preview_writes_a_picture(bigseg: Bigseg, pipeline: Path, volume: Path) 
 
 def test_several_inputs_by_name(bigseg: Bigseg, volume: Path) -> None:
     """Inputs are named as in -i a=one.zarr, and steps name them in `from`."""
-    text = "version: 1\nsteps:\n- {id: m, op: threshold, from: xray, above: 100}\n- {id: n, op: threshold, from: other, below: 50}\nsave: [m, n]\n"
-    Path("two.yaml").write_text(text)
-    answer = bigseg("run", "two.yaml", "-i", f"xray={volume}", "-i", f"other={volume}", "-o", "out", "--workers", 0, "--json")
+    steps = ("{id: m, op: threshold, from: xray, above: 100}", "{id: n, op: threshold, from: other, below: 50}")
+    Path("two.yaml").write_text(f"version: 1\nsteps: [{', '.join(steps)}]\nsave: [m, n]\n")
+    answer = bigseg(
+        "run", "two.yaml", "-i", f"xray={volume}", "-i", f"other={volume}", "-o", "out", "--workers", 0, "--json"
+    )
     assert answer.code == 0, answer.err
     assert answer.json["saved"] == ["m", "n"]

@@ -13,7 +13,7 @@ from bigseg.grid import Box
 from tests.cli.conftest import Bigseg
 
 
-@pytest.fixture()
+@pytest.fixture
 def no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sample package anywhere, and a generated volume of 64^3."""
     monkeypatch.delenv(demo.VARIABLE, raising=False)

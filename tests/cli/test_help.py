@@ -15,7 +15,19 @@ from bigseg.cli.making import COMMANDS as MAKING
 from tests.cli.conftest import Bigseg
 
 COMMANDS = {command.function.__name__: command for command in (*MAKING, *INSPECTING)}
-HEAVY = ("numpy", "numba", "zarr", "tensorstore", "dask", "distributed", "xarray", "pandas", "scipy", "pydantic", "yaml")
+HEAVY = (
+    "numpy",
+    "numba",
+    "zarr",
+    "tensorstore",
+    "dask",
+    "distributed",
+    "xarray",
+    "pandas",
+    "scipy",
+    "pydantic",
+    "yaml",
+)
 
 
 def test_help_imports_nothing_heavy() -> None:

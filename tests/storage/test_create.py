@@ -88,9 +88,7 @@ def test_the_reference_reader_opens_it(make: Make) -> None:
 
 def test_levels_follow_the_rules() -> None:
     """Level k has ceil(n / 2^k) voxels, scale s 2^k, first centre o + s (2^k - 1) / 2; axes of one stay."""
-    spec = Spec(
-        (513, 1, 200), np.dtype("uint8"), ("z", "y", "x"), (2.0, 3.0, 1.0), "", origin=(5.0, 0.0, 0.0)
-    )
+    spec = Spec((513, 1, 200), np.dtype("uint8"), ("z", "y", "x"), (2.0, 3.0, 1.0), "", origin=(5.0, 0.0, 0.0))
     levels = list(levels_of(spec))
     assert [level.shape for level in levels] == [(513, 1, 200), (257, 1, 100), (129, 1, 50), (65, 1, 25)]
     for k, level in enumerate(levels):
@@ -101,9 +99,7 @@ def test_levels_follow_the_rules() -> None:
 @given(st.lists(st.integers(1, 3000), min_size=2, max_size=3))
 def test_pyramids_end_when_a_viewer_shows_them_at_once(shape: list[int]) -> None:
     """The last level has no axis above 128, the one before has."""
-    sizes = list(
-        levels_of(Spec(tuple(shape), np.dtype("u1"), ("z", "y", "x")[-len(shape) :], (1.0,) * len(shape)))
-    )
+    sizes = list(levels_of(Spec(tuple(shape), np.dtype("u1"), ("z", "y", "x")[-len(shape) :], (1.0,) * len(shape))))
     assert len(sizes) == number_of_levels(tuple(shape))
     assert max(sizes[-1].shape) <= 128
     assert len(sizes) == 1 or max(sizes[-2].shape) > 128

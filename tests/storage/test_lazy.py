@@ -91,9 +91,7 @@ def test_it_travels(make: Make) -> None:
     assert np.array_equal(found, mask)
 
 
-def test_chunks_are_whole_shards_of_a_good_size(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_are_whole_shards_of_a_good_size(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default chunks are whole shards, joined while small; of TIFF whole pages; or what the user gives."""
     monkeypatch.setattr(lazy, "CHUNK_BYTES", 120_000)
     volume = make(ARRAY, (16, 16, 16))

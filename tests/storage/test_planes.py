@@ -51,16 +51,12 @@ def test_alpha_and_colours(tmp_path: Path) -> None:
     colours = numbers((30, 41, 3), "u1")
     Image.fromarray(colours).save(tmp_path / "rgb.png")
     tifffile.imwrite(tmp_path / "rgb.tif", colours, photometric="rgb")
-    tifffile.imwrite(
-        tmp_path / "planes.tif", np.moveaxis(colours, -1, 0), photometric="rgb", planarconfig="separate"
-    )
+    tifffile.imwrite(tmp_path / "planes.tif", np.moveaxis(colours, -1, 0), photometric="rgb", planarconfig="separate")
     for name in ("rgb.png", "rgb.tif", "planes.tif"):
         with pytest.raises(InputError, match="3 channels per pixel: expected grey values; choose one"):
             open_source(tmp_path / name)
         assert np.array_equal(whole(tmp_path / name, "green"), colours[..., 1])
-        assert (
-            open_source(tmp_path / name, channel=0).token() != open_source(tmp_path / name, channel=1).token()
-        )
+        assert open_source(tmp_path / name, channel=0).token() != open_source(tmp_path / name, channel=1).token()
         for wrong in (3, "cyan"):
             with pytest.raises(ParameterError, match="channels 0 to 2"):
                 open_source(tmp_path / name, channel=wrong)

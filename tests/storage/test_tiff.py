@@ -15,7 +15,7 @@ from PIL import Image
 from bigseg.errors import CorruptChunkError, InputError, ParameterError
 from bigseg.grid import Box
 from bigseg.storage.sources import tiff
-from bigseg.storage.sources.opening import Source, open_source, read_box
+from bigseg.storage.sources.opening import open_source, read_box
 from bigseg.storage.sources.tiff import TiffFile
 from tests.storage.conftest import numbers
 
@@ -49,9 +49,7 @@ def same(source: Any, expected: np.ndarray) -> bool:
         {"metadata": None, "compression": "zlib"},
     ],
 )
-def test_every_way_to_store_pages(
-    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_way_to_store_pages(tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole stacks and parts are read voxel for voxel without the slow fallback."""
     monkeypatch.setattr(tiff, "_with_pillow", None)
     tifffile.imwrite(tmp_path / "a.tif", STACK, **options)
@@ -236,13 +234,11 @@ def pillow_pages(path: Path) -> np.ndarray:
         return np.stack(pages)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [("bone_7H6A_B2", (500, 480, 320)), ("bone_7H3A_B1", (600, 250, 350))]
-)
+@pytest.mark.parametrize(("name", "shape"), [("bone_7H6A_B2", (500, 480, 320)), ("bone_7H3A_B1", (600, 250, 350))])
 def test_real_bone_volumes(data: Path, name: str, shape: tuple[int, ...]) -> None:
     """Both real masks are read as Pillow reads them; one has strips that tifffile cannot decode."""
     path = data / "volumes" / f"{name}.tif"
-    source: Source = open_source(path)  # type: ignore[assignment]
+    source = open_source(path)
     assert isinstance(source, TiffFile)
     assert source.spec.shape == shape
     expected = pillow_pages(path)

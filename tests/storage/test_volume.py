@@ -104,9 +104,7 @@ def test_images_of_the_reference_writer(tmp_path: Path, form: Any) -> None:
     assert np.array_equal(whole(cells), labels)
 
 
-def image(
-    path: Path, arrays: list[np.ndarray], multiscale: dict[str, Any], version: int = 3, **more: Any
-) -> Path:
+def image(path: Path, arrays: list[np.ndarray], multiscale: dict[str, Any], version: int = 3, **more: Any) -> Path:
     """An OME-Zarr image made by hand."""
     multiscale = {"datasets": [{"path": str(k)} for k in range(len(arrays))], **multiscale}
     attributes: dict[str, Any] = {"multiscales": [multiscale], **more}
@@ -167,9 +165,7 @@ def test_axes_in_other_orders_and_units(tmp_path: Path) -> None:
 def test_old_versions_without_axes(tmp_path: Path) -> None:
     """Versions 0.1 to 0.3 named no axes, or only letters: five axes are t, c, z, y, x."""
     array = numbers((1, 1, 4, 5, 6))
-    assert np.array_equal(
-        whole(Volume.open(image(tmp_path / "a", [array], {"version": "0.1"}, 2))), array[0, 0]
-    )
+    assert np.array_equal(whole(Volume.open(image(tmp_path / "a", [array], {"version": "0.1"}, 2))), array[0, 0])
     letters = image(tmp_path / "b", [array[0, 0]], {"version": "0.3", "axes": ["z", "y", "x"]}, 2)
     assert np.array_equal(whole(Volume.open(letters)), array[0, 0])
 
@@ -238,9 +234,7 @@ def test_groups(tmp_path: Path) -> None:
                 [np.zeros((4, 4), "u1")],
                 {
                     "axes": spaces("yx"),
-                    "datasets": [
-                        {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0, 1]}]}
-                    ],
+                    "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0, 1]}]}],
                 },
             ),
             "above 0",
@@ -251,9 +245,7 @@ def test_groups(tmp_path: Path) -> None:
                 [np.zeros((4, 4), "u1")],
                 {
                     "axes": spaces("yx"),
-                    "datasets": [
-                        {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1]}]}
-                    ],
+                    "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1]}]}],
                 },
             ),
             "1 numbers for 2 axes",

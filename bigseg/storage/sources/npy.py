@@ -47,9 +47,7 @@ class NpyFile:
         check_box(box, self.spec, self.path)
         array = _map(self.path)[self.prefix]
         if array.shape != self.spec.shape:
-            raise InputError(
-                f"{self.path} has shape {array.shape}, expected {self.spec.shape}: it was replaced"
-            )
+            raise InputError(f"{self.path} has shape {array.shape}, expected {self.spec.shape}: it was replaced")
         count(read=box.size * self.spec.dtype.itemsize)
         return np.array(array[box.slices], self.spec.dtype, order="C")
 
@@ -70,9 +68,7 @@ def _map(path: str) -> NDArray[Any]:
             raise CorruptChunkError(
                 f"{path} is shorter than its header says: copy it again from the original"
             ) from error
-        raise InputError(
-            f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save"
-        ) from error
+        raise InputError(f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save") from error
     except (OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a NumPy file: {error}") from error
     if not isinstance(array, np.ndarray):

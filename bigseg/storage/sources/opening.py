@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,19 +17,20 @@ from bigseg.storage import blocks
 from bigseg.storage.axes import Channel
 from bigseg.storage.sources.npy import NpyFile
 from bigseg.storage.sources.plane import PLANE_ENDINGS, TIFF_ENDINGS, PlaneFile
+from bigseg.storage.sources.source import Source
 from bigseg.storage.sources.stack import ImageStack, slice_files
 from bigseg.storage.sources.tiff import TiffFile
 from bigseg.storage.units import parse_spacing
 from bigseg.storage.volume import Missing, Volume
 
-Source = NpyFile | PlaneFile | ImageStack | TiffFile
-Origin = Volume | NpyFile | PlaneFile | ImageStack | TiffFile
-"""What a run can read: a stored volume or a foreign file."""
+Origin = Volume | Source
+"""What a run can read: a stored volume, or anything that reads boxes."""
 
 SUPPORTED = (
     "OME-Zarr and Zarr folders, TIFF files (.tif, .tiff), folders or patterns of numbered slices, 2-D "
     "images (.png, .jpg), NumPy files (.npy)"
 )
+_Known = Volume | NpyFile | PlaneFile | ImageStack | TiffFile
 _NODES = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -37,7 +39,7 @@ def open_source(
     level: int = 0,
     channel: Channel = None,
     missing: Missing = "error",
-    spacing: float | str | list[float | str] | None = None,
+    spacing: float | str | Sequence[float | str] | None = None,
     *,
     allow_incomplete: bool = False,
 ) -> Origin:
@@ -71,7 +73,7 @@ def read_box(origin: Origin, box: Box) -> NDArray[Any]:
     return blocks.read(origin, box) if isinstance(origin, Volume) else origin.read(box)
 
 
-def _open(text: str, level: int, channel: Channel, missing: Missing, allow_incomplete: bool) -> Origin:
+def _open(text: str, level: int, channel: Channel, missing: Missing, allow_incomplete: bool) -> _Known:
     path = os.path.abspath(text) if "://" not in text else text
     ending = os.path.splitext(path)[1].lower()
     pattern = not os.path.lexists(path) and glob.has_magic(path)
@@ -94,15 +96,13 @@ def _open(text: str, level: int, channel: Channel, missing: Missing, allow_incom
     raise InputError(f"{path} is of a kind that cannot be read here: supported are {SUPPORTED}")
 
 
-def _tiff(path: str, channel: Channel) -> Origin:
+def _tiff(path: str, channel: Channel) -> _Known:
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
             stack = len(file.pages) > 1 or (len(series.shape) > 2 and "S" not in series.axes)
     except Exception as error:  # tifffile fails in many ways on what is no TIFF
-        raise InputError(
-            f"{path} cannot be read as a TIFF file: {error}; copy it again from the original"
-        ) from error
+        raise InputError(f"{path} cannot be read as a TIFF file: {error}; copy it again from the original") from error
     return TiffFile.open(path, channel) if stack else PlaneFile.open(path, channel)
 
 

@@ -117,8 +117,7 @@ def decode_plane(path: str) -> NDArray[Any]:
     except Exception as error:
         errors.append(str(error))
         raise CorruptChunkError(
-            f"{path} cannot be decoded ({'; '.join(errors)}): expected an image; copy it again from the "
-            "original"
+            f"{path} cannot be decoded ({'; '.join(errors)}): expected an image; copy it again from the original"
         ) from error
     count(read=os.path.getsize(path))
     return array

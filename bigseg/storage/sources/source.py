@@ -75,9 +75,7 @@ def check_box(box: Box, spec: Spec, where: str) -> None:
     """Refuse a box that reaches outside of the volume."""
     inside = all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, spec.shape, strict=True))
     if not inside:
-        raise InputError(
-            f"box {box.start} to {box.stop}: expected a box inside {where} of shape {spec.shape}"
-        )
+        raise InputError(f"box {box.start} to {box.stop}: expected a box inside {where} of shape {spec.shape}")
 
 
 def stem(path: str) -> str:

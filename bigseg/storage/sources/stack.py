@@ -167,8 +167,7 @@ def natural_order(names: list[str]) -> list[str]:
     if len(names) > 1 and len(counting) != 1:
         what = "no number" if not counting else f"{len(counting)} numbers"
         raise InputError(
-            f"{what} in the names tell the slices apart ({_some(sorted(names))}): expected one that counts "
-            "them"
+            f"{what} in the names tell the slices apart ({_some(sorted(names))}): expected one that counts them"
         )
     place = counting[0] if counting else 0
     ordered = sorted(names, key=lambda name: numbers[name][place : place + 1])
@@ -196,9 +195,7 @@ def _header(path: str) -> tuple[tuple[int, ...], str]:
 @lru_cache(maxsize=1 << 16)
 def _header_of(path: str, size: int, mtime: int) -> tuple[tuple[int, ...], str]:
     if not size:
-        raise CorruptChunkError(
-            f"{path} has 0 bytes: it was lost while it was written or copied; copy it again"
-        )
+        raise CorruptChunkError(f"{path} has 0 bytes: it was lost while it was written or copied; copy it again")
     try:
         if path.lower().endswith(TIFF_ENDINGS):
             with tifffile.TiffFile(path) as file:
@@ -211,9 +208,7 @@ def _header_of(path: str, size: int, mtime: int) -> tuple[tuple[int, ...], str]:
                 array = np.asarray(image) if image.mode not in ("L", "I;16", "1") else None
                 shape = array.shape if array is not None else (image.height, image.width)
                 dtype = (
-                    array.dtype.name
-                    if array is not None
-                    else {"L": "uint8", "I;16": "uint16", "1": "bool"}[image.mode]
+                    array.dtype.name if array is not None else {"L": "uint8", "I;16": "uint16", "1": "bool"}[image.mode]
                 )
     except InputError:
         raise

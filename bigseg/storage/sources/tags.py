@@ -83,8 +83,7 @@ def _ome(text: str) -> Calibration | None:
     if not {"X", "Y"} <= set(sizes) or not all(size > 0 for size in sizes.values()):
         return None
     units = {
-        axis: unit_name(given.get(f"{axis}Unit", "µm").replace("&#181;", "µ").replace("&#xB5;", "µ"))
-        for axis in sizes
+        axis: unit_name(given.get(f"{axis}Unit", "µm").replace("&#181;", "µ").replace("&#xB5;", "µ")) for axis in sizes
     }
     if any(unit not in POWERS for unit in units.values()):
         return None

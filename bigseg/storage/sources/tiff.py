@@ -102,9 +102,7 @@ class TiffFile:
         leading = _leading(axes[:-2], shape[:-2])
         names = (*(axis.name for axis in leading), "y", "x")
         kinds = [_KINDS.get(name, "channel") for name in names]
-        chosen = choose_axes(
-            (*(axis.length for axis in leading), *shape[-2:]), names, kinds, channel, (), path
-        )
+        chosen = choose_axes((*(axis.length for axis in leading), *shape[-2:]), names, kinds, channel, (), path)
         first = sum(index * axis.stride for index, axis in zip(chosen.prefix, leading, strict=False))
         ndim = len(chosen.axes)
         depth, step = (leading[-1].length, leading[-1].stride) if ndim == 3 else (1, 1)
@@ -113,9 +111,7 @@ class TiffFile:
         if offset is not None and key.compression == 1 and key.bitspersample == 8 * dtype.itemsize:
             raw = (int(offset), file.byteorder + dtype.char, (prod(shape[:-2]), *shape[-2:]))
         elif pages != prod(shape[:-2]):
-            raise InputError(
-                f"{path} holds {axes} of {shape} in {pages} pages: expected a page for each plane"
-            )
+            raise InputError(f"{path} holds {axes} of {shape} in {pages} pages: expected a page for each plane")
         spec = spec_of(
             path, (depth, *shape[-2:])[3 - ndim :], dtype, chosen.axes, found.spacing[3 - ndim :], found.unit
         )
@@ -171,9 +167,7 @@ class TiffFile:
 
 def _leading(axes: str, shape: Shape) -> list[_Axis]:
     """The axes before y and x, z last: Z, else pages without a name (I, Q), else the only axis but C."""
-    depth = next(
-        (letter for letter in "ZIQR" if letter in axes), "" if len(axes) > 1 or axes == "C" else axes
-    )
+    depth = next((letter for letter in "ZIQR" if letter in axes), "" if len(axes) > 1 or axes == "C" else axes)
     found = [
         _Axis("z" if letter == depth else letter.lower(), shape[place], prod(shape[place + 1 :]))
         for place, letter in enumerate(axes)
@@ -198,13 +192,9 @@ def _stack(file: Any, path: str) -> tuple[str, Shape, int]:
     series = file.series[0]
     axes, shape = series.axes, tuple(map(int, series.shape))
     if "S" in axes:
-        raise InputError(
-            f"{path} holds colours ({axes} of {shape}): expected grey values; split its channels first"
-        )
+        raise InputError(f"{path} holds colours ({axes} of {shape}): expected grey values; split its channels first")
     if series.is_multifile:
-        raise InputError(
-            f"{path} is one of several files of an OME-TIFF: expected one file; convert it first"
-        )
+        raise InputError(f"{path} is one of several files of an OME-TIFF: expected one file; convert it first")
     check_chain(file, path)
     if len(file.series) > 1:
         shapes = {(tuple(other.shape), other.dtype) for other in file.series}
@@ -240,8 +230,7 @@ def _read_page(held: _Open, path: str, number: int, rows: slice, columns: slice,
     key = page.keyframe
     if key.imagelength < rows.stop or key.imagewidth < columns.stop:
         raise CorruptChunkError(
-            f"page {number} of {path} has {key.imagelength} x {key.imagewidth} pixels: fewer than the first "
-            "page"
+            f"page {number} of {path} has {key.imagelength} x {key.imagewidth} pixels: fewer than the first page"
         )
     parts = list(_segments(key, rows, columns))
     try:
