@@ -11,6 +11,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.errors import StorageError
 
 
 def demo(
@@ -124,6 +125,9 @@ def preview(
     as_json: options.Json = False,
 ) -> None:
     """A picture of one plane under every step, computed on a thin slab: seconds, whatever the volume's size."""
+    if not out.absolute().parent.is_dir():
+        raise StorageError(f"cannot write {out}: {out.parent} is no folder; make it first, or give another name")
+
     from bigseg.pipeline.pipeline import Pipeline
 
     pipe = Pipeline.load(pipeline, changes or ())

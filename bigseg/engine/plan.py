@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
 from bigseg.engine.source import Read
@@ -32,8 +33,8 @@ from bigseg.storage.volume import Volume
 BASELINE = 420 << 20
 """Resident bytes of a worker beside its arrays and its cache: 200 MiB of imports, 60 of compiled kernels, 60 of
 TensorStore's and Dask's own, and what decoding and the allocator hold for a while (measured: 310 to 410 MiB)."""
-READ_NS, WRITE_NS = 3.0, 6.0
-"""Nanoseconds a voxel to decode a block from the store, and to encode and write it durably, on one core."""
+READ_NS, WRITE_NS = 1.2, 3.0
+"""Nanoseconds a byte to decode a block from the store, and to encode and write it durably, on one core."""
 WRITE_COPIES = 1.3
 """Bytes that encoding and writing hold for each byte of the block, beyond the block itself."""
 
@@ -151,7 +152,7 @@ class Graph:
             below = [self.level(child) + (halo and not child.kernel.haloed) for child in node.inputs]
             return max([*below, *(self.level(earlier) for earlier in node.after)], default=0)
         if isinstance(node, Collect):
-            return max(self.level(item) for item in [*node.fields, *node.after])
+            return max([*map(self.level, node.fields), *map(self.level, node.after)])
         return max(
             [self.level(item) + isinstance(item, Collect) for item in node.inputs]
             + [self.level(earlier) for earlier in node.after]
@@ -175,14 +176,13 @@ class Graph:
 
     def _store_what_is_dear(self) -> None:
         users: dict[int, set[int]] = {}
-        for item in [*self.writes, *self.collects]:
-            roots = [item.field] if isinstance(item, Write) else item.fields
+        for roots in [*([write.field] for write in self.writes), *(collect.fields for collect in self.collects)]:
             for node in ordered(roots):
                 users.setdefault(id(node), set()).add(max(self.level(root) for root in roots))
         for node in self.fields():
             passes = len(users.get(id(node), ()))
-            again = (passes - 1) * (compute_cost(node) - READ_NS)
-            if node.inputs and passes > 1 and again > WRITE_NS:
+            again = (passes - 1) * (compute_cost(node) - reading_cost(node))
+            if node.inputs and passes > 1 and again > WRITE_NS * node.spec.dtype.itemsize:
                 self._store(node, f"{passes} passes need it; computing it again costs {again:.0f} ns a voxel")
 
     def at(self, node: Field, level: int, memo: dict[int, Field]) -> Field:
@@ -197,7 +197,12 @@ class Graph:
         return memo[id(node)]
 
     def _reading_pays(self, node: Field) -> bool:
-        return not node.kernel.haloed or compute_cost(node) > READ_NS
+        return not node.kernel.haloed or compute_cost(node) > reading_cost(node)
+
+
+def reading_cost(node: Field) -> float:
+    """Nanoseconds a voxel to read a stored field."""
+    return READ_NS * node.spec.dtype.itemsize
 
 
 def compute_cost(node: Field) -> float:
@@ -274,7 +279,8 @@ def _pass(
     brick: Shape,
     order: tuple[tuple[int, ...], ...],
 ) -> Stage:
-    grid, memo = space.grid, {}
+    grid = space.grid
+    memo: dict[int, Field] = {}
     index: dict[int, int] = {}
     targets: list[Field] = []
 
@@ -355,7 +361,7 @@ def _reduction(node: Reduction, space: Workspace, limits: Limits) -> Stage:
 
 def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
     spec = write.field.spec
-    method = "mean" if spec.kind == "image" else "mode"
+    method: Literal["mean", "mode"] = "mean" if spec.kind == "image" else "mode"
     levels = list(levels_of(spec))
     for level, (source, target) in enumerate(pairwise(levels), start=1):
         factors, shard = halved_axes(source.shape), level_shard(grid.block)

@@ -19,8 +19,13 @@ from bigseg.errors import MemoryPlanError
 class Executor(Protocol):
     """What runs a stage's units: this process, or the workers of a cluster."""
 
-    workers: int
-    where: str
+    @property
+    def workers(self) -> int:
+        """Threads of all workers."""
+
+    @property
+    def where(self) -> str:
+        """The place for people."""
 
     def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Generator[Done]:
         """Yield each unit as it is done, in any order."""

@@ -83,6 +83,11 @@ class Held:
     array: Array
     spec: Spec
     path = "memory"
+    name = "array"
+
+    def describe(self) -> dict[str, str]:
+        """What it is, for people."""
+        return {"path": "an array in memory"}
 
     def read(self, box: Box) -> Array:
         """A view of a box."""

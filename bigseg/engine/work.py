@@ -51,7 +51,9 @@ class Done(NamedTuple):
 class Work(Protocol):
     """A stage's function over its units."""
 
-    stage: str
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
 
     def run(self, unit: int) -> Done:
         """Compute and store one unit."""

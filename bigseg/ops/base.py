@@ -109,12 +109,13 @@ class Op(BaseModel):
 class LocalOp(Op):
     """An operation whose result at a voxel depends on voxels within a fixed distance."""
 
-    cost: ClassVar[float] = 1.0
-    """Nanoseconds a voxel on one core, measured; for the plan's choices, never for results."""
-
     def depth(self, spec: Spec) -> Shape:
         """Halo per axis in voxels."""
         return (0,) * spec.ndim
+
+    def cost(self, spec: Spec) -> float:
+        """Nanoseconds a voxel on one core, measured; for the plan's choices, never for results."""
+        return 1.0
 
     def output(self, spec: Spec) -> Spec:
         """What the result is, given what the input is."""
@@ -146,7 +147,7 @@ class LocalKernel:
     @property
     def cost(self) -> float:
         """Nanoseconds a voxel."""
-        return self.op.cost
+        return self.op.cost(self.spec)
 
     def depth(self) -> Shape:
         """Halo of the operation."""

@@ -29,7 +29,6 @@ class Threshold(LocalOp):
     op: ClassVar[str] = "threshold"
     oracle: ClassVar[str] = "numpy: (x > above) & (x < below), exactly"
     example: ClassVar[str] = "{id: bone, op: threshold, above: 120}"
-    cost: ClassVar[float] = 0.5
 
     above: Number | None = Parameter(None, description="the mask holds values strictly greater than this")
     below: Number | None = Parameter(None, description="the mask holds values strictly less than this")

@@ -197,7 +197,7 @@ def _draw_panel(axes: Axes, name: str, panel: Panel, pixels: NDArray[np.uint8]) 
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color("#d4dae1")
-    extent = panel.plane.shape[1] * panel.spacing[1]
+    extent = panel.plane.shape[1] * (panel.spacing[1] if panel.unit else 1.0)
     length, text = scale_bar(extent, panel.unit)
     part = length / extent
     on_top: dict[str, Any] = {"transform": axes.transAxes, "zorder": 3}

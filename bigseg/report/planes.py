@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bigseg.errors import InputError, MissingChunkError
 from bigseg.grid import Box, Shape
-from bigseg.report.wording import by, size
+from bigseg.report.wording import by, cell, size
 from bigseg.storage.sources.npy import NpyFile
 from bigseg.storage.sources.opening import Origin, open_source, read_box
 from bigseg.storage.spec import Kind, Spec
@@ -39,6 +39,7 @@ class Slice:
     kind : of the volume.
     spacing : size of a pixel along rows and columns, in ``unit``; of the level.
     unit : spelled out.
+    width : of the whole plane in units; in voxels of the finest level where the unit is unknown.
     level : of the pyramid, 0 the finest.
     """
 
@@ -46,6 +47,7 @@ class Slice:
     kind: Kind
     spacing: tuple[float, float]
     unit: str
+    width: float
     level: int
 
 
@@ -133,7 +135,8 @@ class Levels:
         kind: Kind = spec.kind
         if kind == "labels" and array.dtype.itemsize == 1 and array.max(initial=0) <= 1:
             kind = "mask"  # as other programs mark masks
-        return Slice(array, kind, (spec.spacing[rows], spec.spacing[columns]), spec.unit, level)
+        width = box.shape[columns] * (self.spec.spacing[columns] if spec.unit else 1.0)
+        return Slice(array, kind, (spec.spacing[rows], spec.spacing[columns]), spec.unit, width, level)
 
     def _voxels(self, level: int, part: Box) -> NDArray[Any]:
         try:
@@ -190,5 +193,5 @@ def place_of(axis: str, box: Box, spec: Spec) -> str:
     text = f"{axis} = {box.start[number]} of {spec.shape[number]}" if axis else "whole image"
     if shown == whole:
         return text
-    where = f"the middle {by(shown)} of {by(whole)} voxels"
+    where = f"the middle {by(shown)} of {by(whole)} {cell(spec.ndim)}"
     return f"{text}, {where}" if axis else where

@@ -157,7 +157,6 @@ def _pictures(
 
 
 def _picture(name: str, png: bytes, item: Slice, longest: int, cells: str) -> Picture:
-    extent = item.plane.shape[1] * item.spacing[1]
-    length, text = scale_bar(extent, item.unit, cells)
+    length, text = scale_bar(item.width, item.unit, cells)
     rows, columns = picture_size(item.plane.shape, item.spacing, longest)
-    return Picture(name, png, (rows, columns), item.level, length / extent, text)
+    return Picture(name, png, (rows, columns), item.level, length / item.width, text)

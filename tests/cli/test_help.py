@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,31 @@ def test_ops_json(bigseg: Bigseg) -> None:
     found = {item["op"]: item for item in bigseg("ops", "--json").json}
     assert found["gaussian"]["schema"]["properties"]["sigma"]["description"]
     assert bigseg("ops", "label", "--json").json["schema"]["properties"]["connectivity"]["default"] == 1
+
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_the_readme_lists_the_same_exit_codes() -> None:
+    """The README's table of exit codes is that of the help."""
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text(), re.MULTILINE)
+    assert {int(code): text for code, text in rows} == EXIT_CODES
+
+
+def test_the_readme_shows_a_pipeline_that_is_valid(tmp_path: Path) -> None:
+    """The pipeline in the README loads, and its commands exist."""
+    from bigseg.pipeline.pipeline import Pipeline
+
+    text = README.read_text()
+    (tmp_path / "a.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    assert [step.id for step in Pipeline.load(tmp_path / "a.yaml").steps] == [
+        "smooth",
+        "levels",
+        "voids",
+        "objects",
+        "regions",
+    ]
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+    named = set(re.findall(r"^bigseg (\w+)", blocks, re.MULTILINE))
+    assert named <= set(COMMANDS)
+    assert {"ingest", "run", "plan", "status", "preview"} <= named

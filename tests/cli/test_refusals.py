@@ -171,10 +171,12 @@ def test_over_memory_names_the_step_and_a_block_that_fits(bigseg: Bigseg, pipeli
     import re
 
     np.save("scan.npy", np.zeros((256, 256, 256), np.uint8))
-    command = ("plan", pipeline, "-i", "scan.npy", "--workers", 1, "--memory", "900MiB")
+    plan = ("plan", pipeline, "-i", "scan.npy", "--workers", 1)
+    large, small = (bigseg(*plan, "--block", side, "--json").json["memory_needed"] for side in (256, 64))
+    command = (*plan, "--memory", str((large + small) // 2))
     answer = bigseg(*command, "--block", 256)
     assert answer.code == 4
-    assert "of objects" in answer.err
+    assert re.search(r"stage \S+ \(.*objects.*\) needs \d+ MiB", answer.err)
     assert "256x256x256" in answer.err
     found = re.search(r"--block (\d+) fits", answer.err)
     assert found, answer.err

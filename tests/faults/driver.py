@@ -79,9 +79,9 @@ class Child:
         return self.process.returncode
 
 
-    def living(self) -> list[int]:
-        """Processes of the group, workers too, that still run a second after it was killed."""
-        for _ in range(20):
+    def living(self, seconds: float = 2.0) -> list[int]:
+        """Processes of the group, workers too, that still run some seconds after it was killed."""
+        for _ in range(int(20 * seconds)):
             found = [item.pid for item in psutil.process_iter(["status"]) if self._is_ours(item)]
             if not found:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +67,15 @@ def test_the_whole_volume_is_the_result(blobs: np.ndarray, tmp_path: Path, panel
     assert found.note.endswith("this is the result")
 
 
-def test_notebooks_show_the_picture(blobs: np.ndarray, tmp_path: Path) -> None:
+def test_notebooks_show_the_picture(blobs: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The object shows itself as PNG, and the folder it was computed in is gone."""
-    import tempfile
-
-    before = set(Path(tempfile.gettempdir()).glob("bigseg-preview-*"))
-    found = LOCAL.preview(store(tmp_path / "a.zarr", blobs))
+    path = store(tmp_path / "a.zarr", blobs)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    found = LOCAL.preview(path)
     assert found._repr_png_().startswith(b"\x89PNG")
     assert "plane 20 of 40" in found.note
-    assert set(Path(tempfile.gettempdir()).glob("bigseg-preview-*")) == before
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_two_dimensions(blobs: np.ndarray, tmp_path: Path, panels: list) -> None:
