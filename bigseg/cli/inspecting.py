@@ -20,7 +20,7 @@ def info(
     as_json: options.Json = False,
 ) -> None:
     """What a volume is: shape, dtype, spacing, chunks, levels, and how many of its chunks are missing."""
-    from bigseg.cli.show import volume_facts, volume_lines
+    from bigseg.cli.volumes import volume_facts, volume_lines
 
     facts = volume_facts(options.opened(volume, level, channel, missing, spacing))
     print(json.dumps(facts) if as_json else volume_lines(facts))

@@ -53,7 +53,7 @@ def ingest(
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
 
     from bigseg.cli.progress import Progress
-    from bigseg.cli.show import volume_facts
+    from bigseg.cli.volumes import volume_facts
     from bigseg.pipeline.ingest import prepare_ingest
     from bigseg.pipeline.running import Settings
     from bigseg.report.wording import by

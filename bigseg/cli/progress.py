@@ -122,7 +122,9 @@ class Progress:
             speed = summary.voxels * summary.computed / units / summary.seconds
             text += f"  {rate(speed / 1e6)} Mvox/s"
         left = self._left(work)
-        return text if left is None or work >= self._total else f"{text}  about {seconds(left)} left"
+        if left is None or work >= self._total or (self.live and done == units):
+            return text
+        return f"{text}  about {seconds(left)} left"
 
     def _left(self, work: float) -> float | None:
         """Seconds to the end of the run, once there is a speed to judge by."""

@@ -1,4 +1,4 @@
-"""What commands print: plans, runs and volumes as plain facts for machines, and as tables for people."""
+"""What `plan` and `run` print: plain facts for machines, tables and lines for people."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from bigseg.engine.plan import Plan
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.planning import Resources
 from bigseg.report.wording import by, seconds, size
-from bigseg.storage.chunks import missing_chunks, missing_in_shards
-from bigseg.storage.sources.opening import Origin
-from bigseg.storage.volume import Volume
 
 
 def plan_facts(plan: Plan, pipeline: Pipeline, resources: Resources) -> dict[str, Any]:
@@ -117,41 +114,3 @@ def rows(path: Path) -> int:
     from pyarrow import parquet
 
     return int(parquet.read_metadata(path).num_rows)
-
-
-def volume_facts(origin: Origin) -> dict[str, Any]:
-    """What a volume is, from its metadata; which chunks are missing, from its folder."""
-    spec = origin.spec
-    facts: dict[str, Any] = {
-        **origin.describe(),
-        "kind": spec.kind,
-        "shape": list(spec.shape),
-        "axes": list(spec.axes),
-        "dtype": str(spec.dtype),
-        "spacing": list(spec.spacing),
-        "unit": spec.unit,
-        "origin": list(spec.origin),
-        "bytes": prod(spec.shape) * spec.dtype.itemsize,
-    }
-    if isinstance(origin, Volume):
-        count, first = missing_chunks(origin)
-        if not count:
-            count, first = missing_in_shards(origin)
-        facts |= {"missing_chunks": count, "first_missing": first}
-    return facts
-
-
-def volume_lines(facts: Mapping[str, Any]) -> str:
-    """The same for people."""
-    unit = facts["unit"] or "(no unit)"
-    shown: dict[str, Any] = {
-        **{name: value for name, value in facts.items() if isinstance(value, str) and name not in ("unit", "dtype")},
-        "shape": f"{by(facts['shape'])} ({', '.join(facts['axes'])})",
-        "voxels": f"{facts['dtype']}, {size(facts['bytes'])}",
-        "spacing": f"{by(facts['spacing'])} {unit}",
-        "extent": f"{by([n * s for n, s in zip(facts['shape'], facts['spacing'], strict=True)])} {unit}",
-    }
-    if "missing_chunks" in facts:
-        some = f": {', '.join(facts['first_missing'])} …" if facts["missing_chunks"] else ""
-        shown["missing"] = f"{facts['missing_chunks']} chunks{some}"
-    return "\n".join(f"{name:16s}{value}" for name, value in shown.items())

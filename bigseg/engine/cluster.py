@@ -7,20 +7,22 @@ blocks travel several to a task, so that a task takes about a second and its 3-4
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import time
 import traceback
-from asyncio import CancelledError
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, Worker, WorkerPlugin, as_completed
+from distributed.comm import connect
 
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.errors import BigsegError, ComputeError, UsageError
@@ -30,7 +32,7 @@ WINDOW = 3
 TASK_SECONDS = 0.7
 """Aim of a task's length; between 0.5 and 2 s both overhead and loss at a kill are small."""
 MOST_BLOCKS = 256
-CONNECT_SECONDS = 15
+CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
 WORKERS_SECONDS = 60
 """How long a scheduler that answers may be without any worker, at the start."""
@@ -281,10 +283,16 @@ def attach(scheduler: str | None = None, scheduler_file: str | None = None) -> D
 def _connect(address: str, where: str, security: Any = None) -> DaskExecutor:
     """A client of our own on a scheduler that answers and has workers."""
     try:
+        # asked first, in a thread of its own: a Client that fails to connect may block the process for ever when it
+        # is collected, and a notebook's thread has a running loop
+        with ThreadPoolExecutor(1) as pool:
+            kind = pool.submit(asyncio.run, _who_answers(address, security or Security())).result()
+        if kind != "Scheduler":
+            raise ValueError(f"there is a {kind}")
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
-    except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError, KeyError, ImportError) as error:
         raise UsageError(
-            f"no Dask scheduler answers at {where} within {CONNECT_SECONDS} s ({error}): start one with `dask "
+            f"no Dask scheduler answers at {where} ({type(error).__name__}: {error}): start one with `dask "
             "scheduler`, or leave the option (or DASK_SCHEDULER_ADDRESS) away to use this machine"
         ) from error
     try:
@@ -292,10 +300,26 @@ def _connect(address: str, where: str, security: Any = None) -> DaskExecutor:
     except TimeoutError as error:
         client.close()
         raise UsageError(
-            f"the Dask scheduler at {where} has had no workers for {WORKERS_SECONDS} s: start some with `dask worker "
-            f"{address}`"
+            f"the Dask scheduler at {where} has had no workers for {WORKERS_SECONDS} s: start some with "
+            f"`dask worker {address}`"
         ) from error
     return DaskExecutor(client, where)
+
+
+async def _who_answers(address: str, security: Any) -> str:
+    """What kind of server of Dask answers."""
+    if address.startswith("inproc://"):
+        return "Scheduler"  # of this process: found as its current client
+
+    async def ask() -> str:
+        comm = await connect(address, timeout=CONNECT_SECONDS, **security.get_connection_args("client"))
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return str((await comm.read())["type"])
+        finally:
+            comm.abort()
+
+    return await asyncio.wait_for(ask(), CONNECT_SECONDS)
 
 
 def _address_in(path: str) -> str:

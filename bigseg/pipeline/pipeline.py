@@ -15,7 +15,7 @@ from bigseg.engine.plan import Plan, make_plan
 from bigseg.engine.run import Observer
 from bigseg.engine.source import source_field
 from bigseg.engine.work import Limits
-from bigseg.errors import PipelineError
+from bigseg.errors import OutputError, PipelineError
 from bigseg.grid import Grid, Shape
 from bigseg.ops.base import Op
 from bigseg.pipeline.build import Built, build
@@ -180,6 +180,8 @@ class Pipeline:
         prepared = self.prepare(inputs, out, settings, resources)
         for origin in prepared.origins.values():
             if isinstance(origin, Volume):
+                if folder.path.is_relative_to(origin.path):
+                    raise OutputError(f"{folder.path} lies in the input {origin.path}: give a folder outside of it")
                 check_source(origin)
         if settings.restart and folder.path.exists():
             with Lock(folder.lock):

@@ -13,7 +13,7 @@ from bigseg.errors import PipelineError
 from bigseg.pipeline.steps import unknown
 
 PACKAGE = Path(__file__).resolve().parent.parent
-FOLDERS = (PACKAGE / "recipes", PACKAGE.parent / "pipelines")
+INSTALLED, CHECKOUT = PACKAGE / "recipes", PACKAGE.parent / "pipelines"
 
 
 def recipes() -> dict[str, Path]:
@@ -22,8 +22,8 @@ def recipes() -> dict[str, Path]:
     >>> "voids" in recipes()
     True
     """
-    found = {path.stem: path for folder in reversed(FOLDERS) for path in sorted(folder.glob("*.yaml"))}
-    return dict(sorted(found.items()))
+    folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_pipeline(name: str | os.PathLike[str]) -> Path:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 ROWS = 1 << 18
 """Rows read at a time: a few MiB for each column."""
+BUFFER = 1 << 20
+"""Bytes of the file held for each column that is read."""
 SHOWN = 10
 SIZE = "num_pixels"
 
@@ -78,7 +80,7 @@ def objects_of(folder: Path, record: Mapping[str, Any]) -> list[Objects]:
         path = folder / "tables" / f"{step['id']}.parquet"
         if not path.is_file():
             continue
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
         if SIZE not in table.schema_arrow.names:
             continue
         sizes, counts, places = _sizes(table)
@@ -103,7 +105,7 @@ def _sizes(table: Any) -> tuple[NDArray[Any], NDArray[Any], list[tuple[int, int]
     """Sizes and how often each occurs, and where the largest objects stand: batch, row in it."""
     sizes, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
     best: list[tuple[int, int, int]] = []
-    for number, batch in enumerate(table.iter_batches(batch_size=ROWS, columns=[SIZE])):
+    for number, batch in enumerate(table.iter_batches(batch_size=ROWS, columns=[SIZE], use_threads=False)):
         column = batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64)
         own, times = np.unique(column, return_counts=True)
         merged, inverse = np.unique(np.concatenate([sizes, own]), return_inverse=True)
@@ -116,15 +118,17 @@ def _sizes(table: Any) -> tuple[NDArray[Any], NDArray[Any], list[tuple[int, int]
 
 
 def _rows(table: Any, places: list[tuple[int, int]]) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
-    """Whole rows of the table, in the order of ``places``."""
+    """Whole rows of the table, in the order of ``places``; one column at a time, so that none piles up."""
+    names = tuple(table.schema_arrow.names)
     wanted = {number for number, _ in places}
-    found: dict[tuple[int, int], tuple[Any, ...]] = {}
-    for number, batch in enumerate(table.iter_batches(batch_size=ROWS)):
-        if number in wanted:
-            for place in places:
-                if place[0] == number:
-                    row = batch.slice(place[1], 1).to_pylist()[0]
-                    found[place] = tuple(row.values())
-        if number >= max(wanted):
-            break
-    return tuple(table.schema_arrow.names), tuple(found[place] for place in places)
+    columns = []
+    for name in names:
+        found: dict[tuple[int, int], Any] = {}
+        for number, batch in enumerate(table.iter_batches(batch_size=ROWS, columns=[name], use_threads=False)):
+            if number in wanted:
+                column = batch.column(0)
+                found |= {place: column[place[1]].as_py() for place in places if place[0] == number}
+            if number >= max(wanted, default=0):
+                break
+        columns.append([found[place] for place in places])
+    return names, tuple(zip(*columns, strict=True))

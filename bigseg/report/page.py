@@ -72,7 +72,7 @@ def render(folder: Path, record: Mapping[str, Any], status: str = "complete") ->
     lines, lines_note = _part(lambda: recipe_lines(record["pipeline"], record.get("values", {})), [])
     facts, _ = _part(lambda: _facts(record, objects), [])
     origin, _ = _part(lambda: _origin(folder, record), [])
-    if status == "complete" and "ended" not in record:
+    if status == "complete" and (record.get("status") == "failed" or "ended" not in record):
         status = str(record.get("status", "incomplete"))
     return environment.get_template("report.html.j2").render(
         name=Path(folder).resolve().name,

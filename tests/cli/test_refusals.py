@@ -121,6 +121,7 @@ CASES: dict[str, Case] = {
     "foreign folder as output": (lambda v: _run(v, out=_folder("work")), 5, "thesis.txt"),
     "file as output": (lambda v: _run(v, out=_text("a.txt")), 5, "is a file"),
     "the input as output": (lambda v: _run(v, out=str(v)), 5, "no run.json"),
+    "output within the input": (lambda v: _run(v, out=f"{v}/out"), 5, "outside of it"),
     "memory that is too small": (lambda v: _run(v, "--memory", "1MiB", "--block", 64), 4, "stage "),
     "block of words": (lambda v: _run(v, "--block", "big"), 2, "64,256,256"),
     "block of zero": (lambda v: _run(v, "--block", "0"), 2, "1 or more"),

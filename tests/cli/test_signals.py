@@ -62,7 +62,7 @@ def test_a_signal_leaves_in_order(tmp_path: Path, number: signal.Signals, worker
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert time.monotonic() - began < 25
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     assert err.splitlines()[-1].endswith("run the same command again to continue")
     assert not (tmp_path / "out" / "journal" / "lock").exists()
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "incomplete"

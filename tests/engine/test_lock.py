@@ -165,6 +165,10 @@ def test_a_stopped_process_is_replaced_after_a_minute(
     """SIGSTOP holds the folder for a minute, not for ever."""
     monkeypatch.setattr(module, "HEARTBEAT", 0.1)
     os.kill(child.pid, signal.SIGSTOP)
+    for _ in range(200):  # the signal may arrive late on a busy machine
+        if psutil.Process(child.pid).status() == psutil.STATUS_STOPPED:
+            break
+        time.sleep(0.05)
     left_behind(path, 10, **of(child))
     with pytest.raises(LockedError):
         Lock(path).__enter__()

@@ -148,6 +148,16 @@ def status(out: Path) -> str:
     return str(json.loads(path.read_text())["status"]) if path.exists() else "none"
 
 
+def unrecorded(out: Path) -> int:
+    """Files of finished units that are not in the journal: what a kill makes the next start compute again."""
+    journal = out / "journal" / "journal.jsonl"
+    lines = [line for _, line in read_lines(journal) if "u" in line] if journal.exists() else []
+    named = {name for line in lines for name, _, _ in line["f"]}
+    parts = [path for path in (out / "scratch").rglob("*.part") if ".merge" not in path.parts[-3]]
+    shards = [path for name in OUTPUTS for path in (out / f"{name}.ome.zarr").glob("[0-9]/c/*/*/*")]
+    return sum(str(path.relative_to(out)) not in named for path in (*parts, *shards))
+
+
 def leftovers(out: Path) -> list[str]:
     """What should not be there when a run is complete."""
     endings = (".tmp", ".partial", ".removed", ".clock")

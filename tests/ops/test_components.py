@@ -111,7 +111,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, int, Blocks]:
     return array, draw(st.integers(1, len(shape))), tuple(least)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(cases())
 def test_label_of_random_volumes(tmp_path_factory: pytest.TempPathFactory, case: tuple[np.ndarray, int, Blocks]) -> None:
     """Any volume, density, connectivity and block: exactly scipy.ndimage.label's array, ids included."""
@@ -121,7 +121,7 @@ def test_label_of_random_volumes(tmp_path_factory: pytest.TempPathFactory, case:
     np.testing.assert_array_equal(found, wanted)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(cases(), st.sampled_from(["uint8", "int16", "float32"]), st.sampled_from(["above", "below"]), st.integers(0, 9))
 def test_hysteresis_of_random_volumes(
     tmp_path_factory: pytest.TempPathFactory,

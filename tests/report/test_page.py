@@ -249,6 +249,7 @@ def test_unfinished_never_looks_complete(run3: tuple[Path, dict[str, Any]]) -> N
     text = render(folder, open_record)
     assert 'class="status complete"' not in text
     assert "This run is incomplete" in text
+    assert 'class="status failed"' in render(folder, {**record, "status": "failed"})
     failed = render(folder, {**record, "error": "the disk is full"}, "failed")
     assert "the disk is full" in failed
     assert 'class="status failed"' in failed
