@@ -65,16 +65,11 @@ class Box(NamedTuple):
 
     def within(self, outer: Box) -> tuple[slice, ...]:
         """The box as an index into an array that holds ``outer``."""
-        return tuple(
-            slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, outer.start, strict=True)
-        )
+        return tuple(slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, outer.start, strict=True))
 
     def cells(self, cell: Sequence[int]) -> int:
         """How many cells of a regular tiling (chunks, say) the box touches."""
-        return prod(
-            -(-b // c) - a // c if b > a else 0
-            for a, b, c in zip(self.start, self.stop, cell, strict=True)
-        )
+        return prod(-(-b // c) - a // c if b > a else 0 for a, b, c in zip(self.start, self.stop, cell, strict=True))
 
 
 class Block(NamedTuple):

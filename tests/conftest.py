@@ -50,7 +50,7 @@ def cluster() -> Iterator[object]:
     executor.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def blobs() -> np.ndarray:
     """A small uint8 volume with dark blobs of all sizes, some of which cross every block."""
     from scipy import ndimage

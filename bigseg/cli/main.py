@@ -6,15 +6,13 @@ Everything heavy is imported inside the commands, so that ``bigseg --help`` answ
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from bigseg.cli import inspecting, making
+from bigseg.cli import inspecting, making, stopping
 from bigseg.errors import BigsegError, StorageError
 
 EXIT_CODES = {
@@ -67,24 +65,9 @@ def options(
     _State.debug = debug
 
 
-class Stopped(BaseException):
-    """A signal asked this process to leave; raised where it works, so that locks and workers are released."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """First leave in order; a second signal of the kind ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise Stopped(number)
-
-
 def main() -> NoReturn:
     """The entry point of the ``bigseg`` command."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stopping.listen()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -100,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
         found = app(args=list(arguments), prog_name="bigseg", standalone_mode=False)
     except typer.Exit as leave:
         return int(leave.exit_code)
-    except (Stopped, KeyboardInterrupt) as stop:
+    except (stopping.Stopped, KeyboardInterrupt) as stop:
         code = getattr(stop, "exit_code", 130)
         return _say(f"{EXIT_CODES.get(code, 'stopped')}", code)
     except BrokenPipeError:

@@ -12,6 +12,7 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from bigseg.cli.stopping import check
 from bigseg.engine.plan import Plan, Stage
 from bigseg.engine.run import Summary
 from bigseg.report.wording import rate, seconds
@@ -65,7 +66,14 @@ class Progress:
             print(end="\r\x1b[2K" if self.transient else "\n", file=self.stream, flush=True)
 
     def __call__(self, summary: Summary, done: int, units: int) -> None:
-        """Show how far a stage is."""
+        """Show how far a stage is.
+
+        Raises
+        ------
+        Stopped
+            When a signal asked to leave, and its exception was lost.
+        """
+        check()
         if self.transient and not self.live:
             return
         now = time.monotonic()

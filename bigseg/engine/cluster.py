@@ -167,7 +167,11 @@ class DaskExecutor:
 
     def _result(self, future: Future, work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError | None]:
         """What a task gave back, or why it did not."""
-        what = f"stage {work.stage}, units {units[0]} to {units[-1]}" if len(units) > 1 else f"stage {work.stage}, unit {units[0]}"
+        what = (
+            f"stage {work.stage}, units {units[0]} to {units[-1]}"
+            if len(units) > 1
+            else f"stage {work.stage}, unit {units[0]}"
+        )
         try:
             found: tuple[list[Done], BigsegError | None] = future.result()
             return found

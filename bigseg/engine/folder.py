@@ -76,7 +76,9 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise OutputError(f"{self.record} cannot be read as a run's record ({error}): give another folder") from error
+            raise OutputError(
+                f"{self.record} cannot be read as a run's record ({error}): give another folder"
+            ) from error
         if not isinstance(found, dict) or "status" not in found:
             raise OutputError(f"{self.record} is not a record of bigseg: give another folder")
         return found
@@ -117,7 +119,13 @@ class RunFolder:
             self.write({**record, "status": "incomplete"})
         for name in ("scratch", "tables", "models", *(f"{Path(step).name}.ome.zarr" for step in saved)):
             remove(self.path / name)
-        for path in (self.journal, self.fingerprint, self.path / "report.html", self.path / "pipeline.yaml", self.record):
+        for path in (
+            self.journal,
+            self.fingerprint,
+            self.path / "report.html",
+            self.path / "pipeline.yaml",
+            self.record,
+        ):
             path.unlink(missing_ok=True)
         self.sweep()
 
@@ -161,8 +169,8 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise StorageError(
-                f"{self.path} has {free / 2**30:.1f} GiB free, what is left to write needs up to {needed / 2**30:.1f} GiB before "
-                "compression: make room, save fewer steps, or give another folder"
+                f"{self.path} has {free / 2**30:.1f} GiB free, what is left to write needs up to "
+                f"{needed / 2**30:.1f} GiB before compression: make room, save fewer steps, or give another folder"
             )
 
 
@@ -240,7 +248,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def _keyed(items: list[Any]) -> list[tuple[str, Any]]:
-    return [(str(item["id"] if isinstance(item, Mapping) and "id" in item else i), item) for i, item in enumerate(items)]
+    return [
+        (str(item["id"] if isinstance(item, Mapping) and "id" in item else i), item) for i, item in enumerate(items)
+    ]
 
 
 def _short(value: Any) -> str:

@@ -129,7 +129,8 @@ class Journal:
         """Take over what an earlier driver finished; gives back the length of the sound part."""
         end = 0
         swept = Checks()  # finished units whose files in scratch, and only these, are gone
-        for end, record in read_lines(self.path):
+        for offset, record in read_lines(self.path):
+            end = offset
             if "head" in record:
                 if record["head"] != fingerprint:
                     raise ChangedError(

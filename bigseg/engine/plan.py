@@ -253,9 +253,7 @@ def make_plan(
         default=0,
     )
     for level in range(last + 1):
-        stages += [
-            _reduction(node, space, limits) for node in graph.order if graph.level(node) == level
-        ]
+        stages += [_reduction(node, space, limits) for node in graph.order if graph.level(node) == level]
         taken = [node for node in graph.collects if graph.level(node) == level]
         written = [write for write in graph.writes if graph.level(write.field) == level]
         if taken or written:
@@ -263,9 +261,7 @@ def make_plan(
     for write in graph.writes:
         if write.pyramid:
             stages += _pyramid(write, grid, limits)
-    return Plan(
-        tuple(stages), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick
-    )
+    return Plan(tuple(stages), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick)
 
 
 def _pass(

@@ -103,9 +103,7 @@ def _run_stage(
     stage: Stage, executor: Executor, journal: Journal, lock: Lock | None, values: Values, observe: Observer
 ) -> Summary:
     began = time.perf_counter()
-    summary = Summary(
-        stage.name, stage.kind, stage.what, stage.units, voxels=stage.voxels, memory_planned=stage.memory
-    )
+    summary = Summary(stage.name, stage.kind, stage.what, stage.units, voxels=stage.voxels, memory_planned=stage.memory)
     finished = journal.count(stage.name)
     observe(summary, finished, stage.units)
     if finished < stage.units:

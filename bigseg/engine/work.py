@@ -10,6 +10,7 @@ import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -181,10 +182,7 @@ class PyramidWork:
         inner = self.grid[unit].inner
         below = Box(
             tuple(a * f for a, f in zip(inner.start, self.factors, strict=True)),
-            tuple(
-                min(b * f, n)
-                for b, f, n in zip(inner.stop, self.factors, self.source.spec.shape, strict=True)
-            ),
+            tuple(min(b * f, n) for b, f, n in zip(inner.stop, self.factors, self.source.spec.shape, strict=True)),
         )
         axes = tuple(axis for axis, factor in enumerate(self.factors) if factor == 2)
         reduce = mean2 if self.method == "mean" else mode2
@@ -236,10 +234,8 @@ def _new_stage(stage: str) -> None:
     global _stage
     if stage != _stage:
         _stage = stage
-        try:
+        with suppress(OSError):  # elsewhere the peak is that of the process so far: still an upper bound
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass  # elsewhere the peak is that of the process so far: still an upper bound
 
 
 def peak_memory() -> int:

@@ -59,7 +59,7 @@ class Site:
                 )
             if key not in node.keys:
                 raise PipelineError(
-                    f"step {self.name!r}, {where}: step {step!r} computes no {key!r}; it computes {', '.join(node.keys)}"
+                    f"step {self.name!r}, {where}: step {step!r} computes no {key!r}; it gives {', '.join(node.keys)}"
                 )
             if node not in found:
                 found.append(node)
@@ -188,9 +188,7 @@ def in_voxels(lengths: Lengths, spec: Spec, name: str) -> tuple[float, ...]:
         raise ParameterError(
             f"{name} {lengths}: expected one value or {spec.ndim} ({', '.join(spec.axes)}), found {len(items)}"
         )
-    result = tuple(
-        voxels(item, step, spec.unit) for item, step in zip(items, spec.spacing, strict=True)
-    )
+    result = tuple(voxels(item, step, spec.unit) for item, step in zip(items, spec.spacing, strict=True))
     if any(not value >= 0 for value in result):
         raise ParameterError(f"{name} {lengths}: expected values of 0 or more")
     return result

@@ -181,9 +181,7 @@ class Objects:
         if kind == "labels" and self.labelling.identity == "equal":
             dtype = source.spec.dtype
         spec = source.spec.but(dtype=dtype, kind=kind)
-        paint = Paint(
-            self.merge.name, self.collect.name, self.labelling, self.view(view), kind, str(dtype), spec.shape
-        )
+        paint = Paint(self.merge.name, self.collect.name, self.labelling, self.view(view), kind, str(dtype), spec.shape)
         return Field(site.name, spec, paint, (source,), (self.merge,), tag=Seen(self, view, kind))
 
 

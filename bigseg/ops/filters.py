@@ -31,7 +31,9 @@ class Gaussian(LocalOp):
     oracle: ClassVar[str] = "scipy.ndimage.gaussian_filter on float32, within 1e-5 of the value range"
     example: ClassVar[str] = "{id: smooth, op: gaussian, sigma: 1.0}"
 
-    sigma: Lengths = Parameter(description='standard deviation in voxels, or with a unit ("2.5 um"); one or one per axis')
+    sigma: Lengths = Parameter(
+        description='standard deviation in voxels, or with a unit ("2.5 um"); one or one per axis'
+    )
 
     def depth(self, spec: Spec) -> Shape:
         """Radius of the cut-off kernel."""

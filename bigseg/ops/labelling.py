@@ -38,7 +38,8 @@ class Foreground:
         """One bit a voxel."""
         if self.above is None and self.below is None:
             return bitmask.different(array, 0)
-        assert not isinstance(self.above, str) and not isinstance(self.below, str)
+        assert not isinstance(self.above, str)
+        assert not isinstance(self.below, str)
         return bitmask.between(array, self.above, self.below)
 
 
@@ -118,5 +119,3 @@ def plane_name(axis: int, side: int) -> str:
 def check_of(first: Array) -> Array:
     """Count and digest of the first voxels: two passes that find other components differ here."""
     return np.array([first.size, int(digest(first), 16) & (2**63 - 1)], np.int64)
-
-

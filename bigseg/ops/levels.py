@@ -51,9 +51,7 @@ class FromCounts:
             values = {**self.counts.extremes(), **self.find(counts, centers)}
         except ValuesError as error:
             raise ValuesError(f"step {self.name!r}: {error}") from error
-        write_table(
-            space.folder / "tables" / f"{self.name}.parquet", {"value": centers[used], "count": counts[used]}
-        )
+        write_table(space.folder / "tables" / f"{self.name}.parquet", {"value": centers[used], "count": counts[used]})
         return values
 
 

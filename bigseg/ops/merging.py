@@ -108,9 +108,7 @@ class View:
 
     def bind(self, values: Values) -> View:
         """With computed thresholds."""
-        return View(
-            tuple(item.bind(values) for item in self.shown), tuple(item.bind(values) for item in self.counted)
-        )
+        return View(tuple(item.bind(values) for item in self.shown), tuple(item.bind(values) for item in self.counted))
 
 
 @dataclass(frozen=True)
@@ -202,5 +200,3 @@ class Merge:
             )
         ids = np.cumsum(counted).astype(np.uint32)
         return np.where(shown & counted, ids, np.uint32(0))
-
-

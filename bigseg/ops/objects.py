@@ -122,7 +122,9 @@ class Regions(Op):
                 f"step {site.name!r}: regions needs labels, its input is a mask: put a label step before it"
             )
         seen = by_label(field, site)
-        names = () if self.intensity is None else (self.intensity,) if isinstance(self.intensity, str) else self.intensity
+        names = (
+            () if self.intensity is None else (self.intensity,) if isinstance(self.intensity, str) else self.intensity
+        )
         sources = [_volume(name, site) for name in names]
         if any(depends(source, seen.objects.merge) for source in sources):
             seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
@@ -152,10 +154,9 @@ def is_mask(field: Field) -> bool:
 def same_components(field: Field, connectivity: int) -> Seen | None:
     """The set of components that a field shows, if a labelling with this connectivity would find the same."""
     seen = field.tag
-    if isinstance(seen, Seen) and seen.objects.labelling.identity == "touching":
-        if seen.objects.labelling.connectivity == connectivity:
-            return seen
-    return None
+    if not isinstance(seen, Seen) or seen.objects.labelling.identity != "touching":
+        return None
+    return seen if seen.objects.labelling.connectivity == connectivity else None
 
 
 def by_label(field: Field, site: Site) -> Seen:

@@ -67,9 +67,7 @@ class Measure:
         return replace(self, bounds=(found["least"], found["greatest"]))
 
 
-def rows_of(
-    found: Components, inner: Box, shape: Shape, measures: Sequence[Measure], arrays: Sequence[Array]
-) -> Rows:
+def rows_of(found: Components, inner: Box, shape: Shape, measures: Sequence[Measure], arrays: Sequence[Array]) -> Rows:
     """One row a local component: geometry in coordinates of the whole volume, and the measures."""
     table = measure(found)
     size = table["voxels"].astype(np.int64)

@@ -64,5 +64,7 @@ def _volume(known: Mapping[str, Result], name: str, where: str) -> Field:
         raise PipelineError(f"step {where!r}: from: {unknown('step or input', name, known)}")
     result = known[name]
     if not isinstance(result, Field):
-        raise PipelineError(f"step {where!r}: {name!r} gives values or a table, not a volume: name another step in `from`")
+        raise PipelineError(
+            f"step {where!r}: {name!r} gives values or a table, not a volume: name another step in `from`"
+        )
     return result

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bigseg.cli import progress
+from bigseg.cli import progress, stopping
 from bigseg.cli.progress import Progress
 from bigseg.engine.run import Summary
 
@@ -87,6 +88,34 @@ def test_what_was_finished_before_does_not_count_as_speed(clock: Any) -> None:
         shown(Summary("pass-2", "pass", "", 10, computed=1, seconds=10, voxels=500_000_000), 6, 10)
     assert "finished before" in stream.getvalue()
     assert "about 40 s left" in stream.getvalue().split("\r")[-1]
+
+
+class Loses:
+    """Gets a signal while it is being deleted: Python prints what the handler raises, and drops it."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_was_lost_still_stops(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes within a __del__ stops the run with the next block."""
+    lost: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", lost.append)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    shown = Progress(_plan(), stream=io.StringIO())
+    stopping.listen()
+    try:
+        shown(Summary("pass-1", "pass", "", 10), 0, 10)
+        Loses()
+        assert len(lost) == 1
+        with pytest.raises(stopping.Stopped) as stop:
+            shown(Summary("pass-1", "pass", "", 10), 1, 10)
+        assert stop.value.exit_code == 143
+    finally:
+        stopping.listen()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_transient_line_leaves_nothing(clock: Any) -> None:

@@ -72,11 +72,13 @@ class Toy:
 
 
 def bricks(count: int, size: int = 1) -> list[list[int]]:
+    """The numbers below ``count`` in lists of ``size``."""
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
 @pytest.fixture(params=["serial", "dask"])
 def executor(request: pytest.FixtureRequest) -> Executor:
+    """Each executor in turn."""
     if request.param == "serial":
         return SerialExecutor()
     found: Executor = request.getfixturevalue("cluster")
@@ -99,10 +101,10 @@ def test_serial_keeps_the_order() -> None:
 @pytest.mark.parametrize("fault", ["values", "storage"])
 def test_errors_for_the_user_arrive_as_they_are(executor: Executor, fault: str) -> None:
     """Class and message are those that the unit raised; units finished before it in its brick are not lost."""
-    found = []
-    with pytest.raises(BigsegError) as caught, closing(executor.run(Toy(failing=2, fault=fault), [[0, 1, 2, 3]])) as results:
-        for done in results:
-            found.append(done.unit)
+    with closing(executor.run(Toy(failing=2, fault=fault), [[0, 1, 2, 3]])) as results:
+        found = [next(results).unit, next(results).unit]
+        with pytest.raises(BigsegError) as caught:
+            next(results)
     assert type(caught.value) is type(FAULTS[fault])
     assert str(caught.value) == str(FAULTS[fault])
     assert found == [0, 1]
@@ -124,7 +126,7 @@ def test_every_error_survives_the_way_back(executor: Executor) -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BigsegError)]
     assert len(kinds) > 15
     for kind in kinds:
-        with pytest.raises(kind, match="^what was expected, and found$") as caught:
+        with pytest.raises(kind, match=r"^what was expected, and found$") as caught:
             list(executor.run(Toy(failing=0, fault=kind.__name__), [[0]]))
         assert type(caught.value) is kind
 
@@ -256,7 +258,9 @@ def test_a_driver_that_is_ended_takes_its_workers_along() -> None:
     try:
         volume = chain.make_volume(folder / "volume.zarr", (64, 64, 64), 16)
         endings = (signal.SIGTERM, signal.SIGKILL)
-        children = [Child.start([str(volume), str(folder / str(end)), "--workers", "1", "--block", "8"]) for end in endings]
+        children = [
+            Child.start([str(volume), str(folder / str(end)), "--workers", "1", "--block", "8"]) for end in endings
+        ]
         for end, child in zip(endings, children, strict=True):
             child.wait_ready()
             os.kill(child.process.pid, end)
@@ -323,7 +327,9 @@ def test_a_plan_that_is_refused_leaves_no_client(cluster: DaskExecutor) -> None:
     executor.close()
 
 
-def test_a_wrong_address_is_refused_in_time(cluster: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_address_is_refused_in_time(
+    cluster: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody there, nonsense, a host without a name, a port that never answers, a file that is none: one message."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
     torn = tmp_path / "torn.json"
@@ -353,7 +359,9 @@ def test_a_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch)
     """A cluster that has nobody to work says so instead of waiting for ever."""
     monkeypatch.setattr(module, "WORKERS_SECONDS", 0.5)
     with (
-        LocalCluster(n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
+        LocalCluster(
+            n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as empty,
         pytest.raises(UsageError, match="has had no workers"),
     ):
         attach(empty.scheduler_address)
@@ -364,7 +372,12 @@ def test_workers_that_go_for_good_end_the_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "ALONE_SECONDS", 0.5)
     monkeypatch.setattr(module, "COUNT_SECONDS", 0.1)
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
     ) as small:
         executor = attach(small.scheduler_address)
         assert executor is not None
@@ -379,13 +392,18 @@ def test_workers_that_go_for_good_end_the_run(monkeypatch: pytest.MonkeyPatch) -
 def test_a_cluster_that_goes_ends_the_run() -> None:
     """When the scheduler goes, the run ends with a message instead of a traceback or a hang."""
     small = LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
     )
     executor = attach(small.scheduler_address)
     assert executor is not None
     with closing(executor.run(Toy(seconds=0.02), bricks(1000))) as results:
         next(results)
         small.close()
-        with pytest.raises(ComputeError, match="the Dask cluster was lost|has had no workers"):
+        with pytest.raises(ComputeError, match=r"the Dask cluster was lost|has had no workers"):
             list(results)
     executor.close()

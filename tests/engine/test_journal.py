@@ -21,14 +21,17 @@ PRINT = "f" * 64
 
 
 def done(unit: int, files: tuple[tuple[str, int, int], ...] = (), digest: str = "", **values: Any) -> Done:
+    """What a unit gives back."""
     return Done(unit, files, digest or f"{unit:016x}", 0.01, 0, 0, 0, values)
 
 
 def opened(folder: Path, fingerprint: str = PRINT) -> Journal:
+    """The journal of a run's folder."""
     return Journal(folder / "journal" / "journal.jsonl", fingerprint, folder)
 
 
 def shard(folder: Path, name: str, data: bytes = b"voxels") -> tuple[str, int, int]:
+    """A file that a unit wrote, as its line names it."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

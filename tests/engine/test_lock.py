@@ -25,12 +25,13 @@ from bigseg.errors import LockedError, StorageError
 LONG_AGO = 100.0
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Where the lock of a run lies."""
     return tmp_path / "run" / "journal" / "lock"
 
 
-@pytest.fixture()
+@pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process that lives as long as it is let."""
     process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -49,10 +50,12 @@ def left_behind(path: Path, age: float = 0.0, **changes: Any) -> dict[str, Any]:
 
 
 def made_older(path: Path, age: float) -> None:
+    """Set back the last sign of life."""
     os.utime(path, (time.time() - age, time.time() - age))
 
 
 def of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a lock says of a process."""
     return {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
 
 

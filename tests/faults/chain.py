@@ -64,10 +64,19 @@ def make_volume(path: Path, shape: Sequence[int], chunk: int = 32) -> Path:
     return store(path, (255 * (smooth / smooth.max()).clip(0, 1) ** 2).astype(np.uint8), (chunk,) * len(shape))
 
 
-def run(volume: Path, out: Path, workers: int, block: int, observe: Observer) -> dict[str, Any]:
+def run(
+    volume: Path, out: Path, workers: int, block: int, observe: Observer, restart: bool = False
+) -> dict[str, Any]:
     """Run the chain, or continue it; gives back run.json."""
     done = Pipeline.from_dict(PIPELINE).run(
-        volume, out, workers=workers, block=(block,), memory=2 << 30, report=False, observe=observe
+        volume,
+        out,
+        workers=workers,
+        block=(block,),
+        memory=2 << 30,
+        report=False,
+        observe=observe,
+        restart=restart,
     )
     return done.record
 
@@ -142,6 +151,12 @@ def recorded(out: Path) -> Counter[tuple[str, int]]:
     return Counter((line["s"], line["u"]) for _, line in read_lines(journal) if "u" in line)
 
 
+def ended(out: Path) -> set[str]:
+    """Stages whose end stands in the journal."""
+    journal = out / "journal" / "journal.jsonl"
+    return {line["s"] for _, line in read_lines(journal) if "end" in line} if journal.exists() else set()
+
+
 def status(out: Path) -> str:
     """Of the run; ``none`` before its first record."""
     path = out / "run.json"
@@ -183,6 +198,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--block", type=int, default=32)
     parser.add_argument("--kill", default="")
+    parser.add_argument("--restart", action="store_true")
     chosen = parser.parse_args(arguments)
     hook = killer(chosen.kill) if chosen.kill else None
     told = False
@@ -195,7 +211,7 @@ def main(arguments: Sequence[str]) -> None:
         if hook is not None:
             hook(summary, done, units)
 
-    run(chosen.volume, chosen.out, chosen.workers, chosen.block, observe)
+    run(chosen.volume, chosen.out, chosen.workers, chosen.block, observe, chosen.restart)
 
 
 if __name__ == "__main__":

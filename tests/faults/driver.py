@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -77,7 +76,6 @@ class Child:
         if self.process.returncode not in (0, KILLED):
             print(errors, file=sys.stderr)
         return self.process.returncode
-
 
     def living(self, seconds: float = 2.0) -> list[int]:
         """Processes of the group, workers too, that still run some seconds after it was killed."""
@@ -171,16 +169,16 @@ class Watched:
     golden: dict[str, str]
     units: set[tuple[str, int]] = field(default_factory=set)
     """Units that were journalled at the last look."""
-    starts: int = 0
+    ended: set[str] = field(default_factory=set)
+    """Stages whose end was journalled at the last look."""
 
     def after_kill(self) -> None:
         """No unit forgotten or done twice; nothing incomplete looks complete."""
-        self.starts += 1
         counts = chain.recorded(self.out)
         assert self.units <= set(counts), "journalled units were forgotten"
         twice = [unit for unit, count in counts.items() if count > 1]
         assert not twice, f"computed again although journalled: {twice[:5]}"
-        self.units = set(counts)
+        self.units, self.ended = set(counts), chain.ended(self.out)
         state = chain.status(self.out)
         images = chain.looks_complete(self.out)
         if state == "complete" or images:
@@ -189,16 +187,15 @@ class Watched:
             assert all(found[key] == self.golden[key] for key in found if key.startswith(names))
 
     def after_end(self) -> None:
-        """Complete, golden, every unit journalled once, nothing left over."""
-        before = len(self.units)
+        """Complete, golden, every unit journalled once and computed once, nothing left over."""
+        before, ended = self.units, self.ended
         self.after_kill()
         assert chain.status(self.out) == "complete"
         assert chain.golden(self.out) == self.golden
         assert chain.leftovers(self.out) == []
         stages = json.loads((self.out / "run.json").read_text())["stages"]
         assert {(stage["name"], unit) for stage in stages for unit in range(stage["blocks"])} == self.units
-        assert self.computed_last(stages) <= len(self.units) - before or before == len(self.units)
-
-    def computed_last(self, stages: Sequence[dict[str, Any]]) -> int:
-        """Units of the stages that the last start ended."""
-        return sum(stage["computed"] for stage in stages if stage["computed"] < stage["blocks"])
+        for stage in stages:
+            if stage["name"] not in ended:
+                found = sum(name == stage["name"] for name, _ in before)
+                assert stage["computed"] == stage["blocks"] - found, "journalled units were computed again"

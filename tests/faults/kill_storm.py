@@ -3,8 +3,8 @@
 ``python -m tests.faults.kill_storm [--size 512] [--kills 30] [--block 128] [--out TABLE.md]``
 
 1. An undisturbed run gives the golden result, the stages and the time a run takes.
-2. Random: runs are started and the whole process group is killed at a time drawn evenly from that of a run, until
-   there were as many kills as asked; a run that comes through is checked and a new one begins.
+2. Random: runs are started and the whole process group is killed at a time drawn evenly from what is left of a
+   run, until there were as many kills as asked; a run that comes through is checked and a new one begins.
 3. Boundaries: one run is killed when each stage begins and when its last unit is journalled, then ended.
 
 After each kill: no journalled unit forgotten or recorded twice, nothing looks complete, no process of the group
@@ -97,7 +97,7 @@ class Storm:
         while done < kills:
             child = self.start(run.out)
             child.wait_ready()
-            after = chance.uniform(0, self.seconds)
+            after = chance.uniform(0, self.seconds * (1 - 0.8 * len(run.units) / self.units))
             if child.kill(after) == KILLED:
                 done += 1
                 self.note(run, f"{after:.1f} s after the start", child)

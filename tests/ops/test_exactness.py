@@ -64,19 +64,38 @@ def large_only(mask: np.ndarray, size: int, connectivity: int) -> np.ndarray:
 
 def region_table(image: np.ndarray) -> pd.DataFrame:
     labels, _ = ndimage.label(image > 140)
-    names = ("label", "num_pixels", "area", "bbox", "centroid", "intensity_min", "intensity_max", "intensity_mean", "intensity_std")
+    names = (
+        "label",
+        "num_pixels",
+        "area",
+        "bbox",
+        "centroid",
+        "intensity_min",
+        "intensity_max",
+        "intensity_mean",
+        "intensity_std",
+    )
     return pd.DataFrame(measure.regionprops_table(labels, image.astype(np.float64), properties=names))
 
 
 def every_value(image: np.ndarray) -> dict[str, float]:
     found = {"min": image.min(), "max": image.max()}
     if image.dtype.kind != "f":
-        found |= {"mean": image.mean(dtype=np.float64), "std": image.astype(np.float64).std(), "p5": np.percentile(image.astype(int), 5)}
+        found |= {
+            "mean": image.mean(dtype=np.float64),
+            "std": image.astype(np.float64).std(),
+            "p5": np.percentile(image.astype(int), 5),
+        }
     return {key: float(value) for key, value in found.items()}
 
 
 CASES = [
-    Case("gaussian", lambda n: [op("gaussian", sigma=1.3)], lambda x: ndimage.gaussian_filter(x.astype(np.float32), 1.3), tolerance=1e-5),
+    Case(
+        "gaussian",
+        lambda n: [op("gaussian", sigma=1.3)],
+        lambda x: ndimage.gaussian_filter(x.astype(np.float32), 1.3),
+        tolerance=1e-5,
+    ),
     Case(
         "gaussian",
         lambda n: [op("gaussian", sigma=(0.0, 2.6, 1.0)[-n:])],
@@ -85,7 +104,12 @@ CASES = [
         name="anisotropic",
     ),
     Case("median", lambda n: [op("median", size=3)], lambda x: ndimage.median_filter(x, 3)),
-    Case("median", lambda n: [op("median", size=(1, 5, 3)[-n:])], lambda x: ndimage.median_filter(x, (1, 5, 3)[-x.ndim :]), name="5x3"),
+    Case(
+        "median",
+        lambda n: [op("median", size=(1, 5, 3)[-n:])],
+        lambda x: ndimage.median_filter(x, (1, 5, 3)[-x.ndim :]),
+        name="5x3",
+    ),
     Case("threshold", lambda n: [op("threshold", above=120.5)], lambda x: x > 120.5),
     Case("threshold", lambda n: [op("threshold", above=100, below=140)], lambda x: (x > 100) & (x < 140), name="band"),
     Case(
@@ -96,9 +120,21 @@ CASES = [
         name="fused chain",
     ),
     Case("histogram", lambda n: [op("histogram")], every_value),
-    Case("auto_threshold", lambda n: [op("auto_threshold", method="otsu")], lambda x: {"otsu": filters.threshold_otsu(x)}),
-    Case("auto_threshold", lambda n: [op("auto_threshold", method="isodata")], lambda x: {"isodata": filters.threshold_isodata(x)}, name="isodata"),
-    Case("auto_threshold", lambda n: [op("auto_threshold", method="triangle")], lambda x: {"triangle": filters.threshold_triangle(x)}, name="triangle"),
+    Case(
+        "auto_threshold", lambda n: [op("auto_threshold", method="otsu")], lambda x: {"otsu": filters.threshold_otsu(x)}
+    ),
+    Case(
+        "auto_threshold",
+        lambda n: [op("auto_threshold", method="isodata")],
+        lambda x: {"isodata": filters.threshold_isodata(x)},
+        name="isodata",
+    ),
+    Case(
+        "auto_threshold",
+        lambda n: [op("auto_threshold", method="triangle")],
+        lambda x: {"triangle": filters.threshold_triangle(x)},
+        name="triangle",
+    ),
     Case(
         "auto_threshold",
         lambda n: [op("auto_threshold", method="multi_otsu")],
@@ -180,7 +216,9 @@ def names(case: Case) -> str:
     return f"{case.op} {case.name}".strip()
 
 
-def result(case: Case, volume: Path, out: Path, ndim: int, block: tuple[int, ...], executor: DaskExecutor | None) -> Any:
+def result(
+    case: Case, volume: Path, out: Path, ndim: int, block: tuple[int, ...], executor: DaskExecutor | None
+) -> Any:
     """What the last step of a case gives."""
     settings: dict[str, Any] = {"workers": 0} if executor is None else {"scheduler": executor.client.scheduler.address}
     run = Pipeline(case.steps(ndim)).run(volume, out, block=block, report=False, **settings)
@@ -204,7 +242,9 @@ def assert_equal(found: Any, wanted: Any, tolerance: float, image: np.ndarray) -
             if wanted[column].dtype.kind in "iu":
                 np.testing.assert_array_equal(found[column], wanted[column], err_msg=column)
             else:
-                np.testing.assert_allclose(found[column], wanted[column], rtol=tolerance, atol=tolerance, err_msg=column)
+                np.testing.assert_allclose(
+                    found[column], wanted[column], rtol=tolerance, atol=tolerance, err_msg=column
+                )
     elif tolerance:
         span = float(np.ptp(wanted)) or 1.0
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * span)

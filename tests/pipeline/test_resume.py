@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bigseg.engine import lock
-from bigseg.errors import ChangedError, IncompleteError, LockedError
+from bigseg.engine.journal import Journal
+from bigseg.errors import ChangedError, CorruptChunkError, IncompleteError, LockedError
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.storage.volume import Volume
 from tests.faults import chain
@@ -48,6 +50,7 @@ class Arena:
 
 @pytest.fixture(scope="module")
 def arena() -> Iterator[Arena]:
+    """One volume, golden run and zygote for all tests here."""
     folder = fast_folder()
     try:
         with Zygote.started() as zygote:
@@ -92,7 +95,12 @@ def test_a_kill_around_calls_of_the_system(arena: Arena) -> None:
 
 @pytest.mark.parametrize(
     ("call", "numbers"),
-    [("os.replace", range(1, 20)), ("os.rename", (1, 2)), ("shutil.rmtree", (1, 2, 3, 4)), ("os.unlink", (1, 2, 5, 80))],
+    [
+        ("os.replace", range(1, 20)),
+        ("os.rename", (1, 2)),
+        ("shutil.rmtree", (1, 2, 3, 4)),
+        ("os.unlink", (1, 2, 5, 80)),
+    ],
 )
 def test_a_kill_at_every_step_of_closing(arena: Arena, call: str, numbers: Sequence[int]) -> None:
     """Killed at any step between the last block and `complete`, nothing is computed again and scratch goes."""
@@ -204,6 +212,63 @@ def test_killed_before_its_first_record_a_folder_is_free(arena: Arena) -> None:
         other.run(arena.volume, out, workers=0, block=(64,), report=False)
         assert chain.leftovers(out) == []
     assert number > 2
+
+
+def test_a_kill_while_beginning_again(arena: Arena) -> None:
+    """Killed while --restart removes a finished run, the folder is continued or begun again all the same."""
+    run = arena.watched("restart")
+    assert arena.zygote.run(arena.arguments(run.out)) == 0
+    for point in ("after:os.replace:2", "before:os.rename:1", "after:os.rename:2", "before:os.unlink:40"):
+        assert arena.zygote.run([*arena.arguments(run.out, point), "--restart"]) == KILLED, point
+        assert chain.status(run.out) != "complete"
+        assert arena.zygote.run(arena.arguments(run.out)) == 0, point
+        assert chain.golden(run.out) == arena.golden
+        assert chain.leftovers(run.out) == []
+
+
+def test_beginning_again_mends_a_damaged_journal(arena: Arena) -> None:
+    """A journal that cannot be trusted is refused, and --restart begins again."""
+    run = arena.watched("damaged")
+    assert arena.zygote.run(arena.arguments(run.out, "begin:pass-4")) == KILLED
+    journal = run.out / "journal" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"u":1', b'"u":3', 1))
+    with pytest.raises(CorruptChunkError, match="--restart"):
+        chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
+    assert arena.zygote.run([*arena.arguments(run.out), "--restart"]) == 0
+    run.after_end()
+
+
+def test_shards_are_durable_before_they_are_journalled(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File synced, then renamed, then its folder synced, then its line written: in this order for every file."""
+    events: list[tuple[str, str]] = []
+    fsync, replace, append = os.fsync, os.replace, Journal.append
+
+    def synced(handle: int) -> None:
+        events.append(("fsync", os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def renamed(source: Path, target: Path) -> None:
+        replace(source, target)
+        events.append((f"rename {source}", str(target)))
+
+    def written(self: Journal, record: dict[str, Any]) -> None:
+        events.extend(("line", str(run.out / name)) for name, _, _ in record.get("f", ()))
+        append(self, record)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(Journal, "append", written)
+    run = arena.watched("order")
+    chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
+    at = {event: place for place, event in enumerate(events)}
+    lines = [target for kind, target in events if kind == "line"]
+    assert len(lines) > 300
+    for target in lines:
+        source = next(kind.removeprefix("rename ") for kind, to in events if to == target and kind != "line")
+        steps = [("fsync", source), (f"rename {source}", target), ("line", target)]
+        assert [at[step] for step in steps] == sorted(at[step] for step in steps)
+        folder = ("fsync", os.path.dirname(target))
+        assert folder in events[at[steps[1]] : at[steps[2]]]
 
 
 def test_an_incomplete_output_refuses_to_be_opened(arena: Arena) -> None:
