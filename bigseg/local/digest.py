@@ -52,9 +52,7 @@ def digest(x: NDArray[Any]) -> str:
     '77c3ecb106b6bcba'
     """
     if x.dtype.kind not in "biufc" or x.dtype.char in "gG":  # long doubles hold bytes that mean nothing
-        raise ParameterError(
-            f"a digest needs booleans or numbers; got dtype {x.dtype}: convert the array first"
-        )
+        raise ParameterError(f"a digest needs booleans or numbers; got dtype {x.dtype}: convert the array first")
     dtype = x.dtype.newbyteorder("<")
     flat = np.ascontiguousarray(x, dtype).reshape(-1)
     header = f"{dtype.str} {x.shape}".encode()

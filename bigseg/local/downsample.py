@@ -45,9 +45,7 @@ def mean2(x: NDArray[Any], axes: Sequence[int] | None = None) -> NDArray[Any]:
            [8, 7]], dtype=uint8)
     """
     if x.dtype.kind not in "iuf" or x.dtype.itemsize > 8:
-        raise ParameterError(
-            f"a mean needs an image of integers or real numbers; got {x.dtype}: use mode2 for masks"
-        )
+        raise ParameterError(f"a mean needs an image of integers or real numbers; got {x.dtype}: use mode2 for masks")
     if x.dtype.name == "float16":
         return mean2(x.astype(np.float64), axes).astype(x.dtype)
     work: type[np.generic]

@@ -132,9 +132,7 @@ def extremes(x: NDArray[Any]) -> Extremes:
     found = Extremes(np.inf, -np.inf, 0, 0)
     for piece in _pieces(x):
         if dtype.kind == "f":
-            low, high, nans, infs = _real_extremes(
-                piece.view(f"i{dtype.itemsize}"), *_PATTERN[dtype.itemsize]
-            )
+            low, high, nans, infs = _real_extremes(piece.view(f"i{dtype.itemsize}"), *_PATTERN[dtype.itemsize])
             part = Extremes(_from_key(low, dtype), _from_key(high, dtype), nans, infs)
             if nans + infs == piece.size:
                 part = Extremes(np.inf, -np.inf, nans, infs)
@@ -174,9 +172,7 @@ def bin_edges(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.float
         first, last = real.type(lo), real.type(hi)
         width = last - first
     if bins < 1 or not (np.isfinite(first) and np.isfinite(last) and first <= last):
-        raise ParameterError(
-            f"a histogram needs bins >= 1 and finite lo <= hi; got bins={bins}, lo={lo}, hi={hi}"
-        )
+        raise ParameterError(f"a histogram needs bins >= 1 and finite lo <= hi; got bins={bins}, lo={lo}, hi={hi}")
     if not np.isfinite(width):
         raise ValuesError(
             f"the range {lo} to {hi} overflows {real}; clip or rescale the image, or give a narrower range"

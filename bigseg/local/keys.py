@@ -42,9 +42,7 @@ def bits_of(dtype: np.dtype[Any]) -> np.dtype[np.unsignedinteger[Any]]:
     dtype('uint32')
     """
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise ParameterError(
-            f"a filter takes masks, integers or real numbers of up to 64 bits, found dtype {dtype}"
-        )
+        raise ParameterError(f"a filter takes masks, integers or real numbers of up to 64 bits, found dtype {dtype}")
     return np.dtype(f"u{dtype.itemsize}")
 
 

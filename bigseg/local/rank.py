@@ -120,9 +120,7 @@ def rank_filter(x: Array, footprint: NDArray[np.bool_], rank: int, keep: Sequenc
     return out.reshape(shape_of(keep))
 
 
-def median_working_bytes(
-    outer: Sequence[int], inner: Sequence[int], size: Sequence[int], dtype: np.dtype[Any]
-) -> int:
+def median_working_bytes(outer: Sequence[int], inner: Sequence[int], size: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Most bytes that `median` holds beside an input of shape ``outer`` and a result of shape ``inner``.
 
     Twice as many at most for a `rank_filter` with a footprint of that size.

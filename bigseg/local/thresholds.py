@@ -176,9 +176,7 @@ METHODS: dict[str, Callable[[NDArray[np.int64], NDArray[Any]], int | float]] = {
 }
 
 
-def percentiles_from_counts(
-    counts: NDArray[np.int64], values: NDArray[Any], q: ArrayLike
-) -> NDArray[np.float64]:
+def percentiles_from_counts(counts: NDArray[np.int64], values: NDArray[Any], q: ArrayLike) -> NDArray[np.float64]:
     """Percentiles of an integer image from the counts of its values.
 
     Parameters
@@ -241,9 +239,7 @@ def moments_from_counts(counts: NDArray[np.int64], values: NDArray[Any]) -> Mome
     filled = np.flatnonzero(counts)
     many, value = counts[filled].astype(object), values[filled].astype(object)
     n, first, second = int(many.sum()), int(np.dot(many, value)), int(np.dot(many, value * value))
-    return Moments(
-        n, int(values[0]), int(values[-1]), first / n, math.sqrt((n * second - first * first) / (n * n))
-    )
+    return Moments(n, int(values[0]), int(values[-1]), first / n, math.sqrt((n * second - first * first) / (n * n)))
 
 
 def _needs(filled: int, method: str, counts: NDArray[Any], centers: NDArray[Any]) -> Histogram:
@@ -251,8 +247,7 @@ def _needs(filled: int, method: str, counts: NDArray[Any], centers: NDArray[Any]
     counts, centers = np.asarray(counts), np.asarray(centers)
     if counts.ndim != 1 or counts.shape != centers.shape:
         raise ParameterError(
-            f"{method} takes counts and centers of one common length; "
-            f"got shapes {counts.shape} and {centers.shape}"
+            f"{method} takes counts and centers of one common length; got shapes {counts.shape} and {centers.shape}"
         )
     found = np.flatnonzero(counts)
     if found.size == 0:

@@ -13,9 +13,7 @@ import pyarrow.parquet as pq
 from bigseg.storage.durable import write_file
 
 
-def write_table(
-    path: Path, columns: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None
-) -> None:
+def write_table(path: Path, columns: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None) -> None:
     """Store columns of one length as a Parquet file; ``notes`` become the file's key-value metadata."""
     table = pa.table({name: pa.array(np.ascontiguousarray(column)) for name, column in columns.items()})
     table = table.replace_schema_metadata(dict(notes or {}))

@@ -118,17 +118,13 @@ def _work(*arguments: Any) -> None:
         raise
 
 
-def _run_blocks(
-    task: Task, passes: tuple[Pass, ...], setting: Setting, barrier: Barrier, counters: list[Any]
-) -> None:
+def _run_blocks(task: Task, passes: tuple[Pass, ...], setting: Setting, barrier: Barrier, counters: list[Any]) -> None:
     context = _context(setting)
     block, size = setting.block, task.size
     starts = list(itertools.product(range(0, size, block), repeat=3))
     samples = {kind: _sample(kind, task, block, context) for step in passes for kind in step.write}
     for counter, step in zip(counters, passes, strict=True):
-        context = _context(
-            setting
-        )  # a fresh cache: a pass of a long run finds nothing left of the one before
+        context = _context(setting)  # a fresh cache: a pass of a long run finds nothing left of the one before
         source = _open(getattr(task, step.read), context)
         targets = {kind: _open_target(f"{task.out}/{kind}.zarr", context) for kind in step.write}
         barrier.wait()
@@ -156,8 +152,7 @@ def io_seconds(task: Task, passes: tuple[Pass, ...], setting: Setting) -> list[f
     barrier = spawn.Barrier(setting.workers + 1)
     counters = [spawn.Value("q", 0) for _ in passes]
     workers = [
-        spawn.Process(target=_work, args=(task, passes, setting, barrier, counters))
-        for _ in range(setting.workers)
+        spawn.Process(target=_work, args=(task, passes, setting, barrier, counters)) for _ in range(setting.workers)
     ]
     for worker in workers:
         worker.start()

@@ -88,9 +88,7 @@ def _label_peers(connectivity: int) -> tuple[Peer, ...]:
     return (
         Peer("dask-image, chunks 128", goal=100.0, only_full=connectivity != 3),
         Peer("dask-image, chunks 256", goal=10.0),
-        Peer(
-            "cellmap-analyze", goal=5.0, note="one cluster up before, as ours; by its own command see below"
-        ),
+        Peer("cellmap-analyze", goal=5.0, note="one cluster up before, as ours; by its own command see below"),
         Peer("cc3d", goal=0.2, in_memory=True, note="1 thread"),
     )
 
@@ -106,9 +104,7 @@ JOBS: dict[str, Job] = {
             (Pass("volume", GAUSSIAN_DEPTH, ("smooth",)),),
             (
                 Peer("dask-image", goal=2.0),
-                Peer(
-                    "scipy", in_memory=True, note="1 thread; its goal (4 x) is for the block function a core"
-                ),
+                Peer("scipy", in_memory=True, note="1 thread; its goal (4 x) is for the block function a core"),
             ),
         ),
         Job(

@@ -29,9 +29,7 @@ def _tree_rss(process: psutil.Process) -> int:
     return total
 
 
-def run_process(
-    command: Sequence[str | Path], task: Mapping[str, Any], work: Path, timeout: float
-) -> dict[str, Any]:
+def run_process(command: Sequence[str | Path], task: Mapping[str, Any], work: Path, timeout: float) -> dict[str, Any]:
     """Run ``command TASK.json RESULT.json`` and return what it wrote, with ``peak_tree_rss`` in bytes.
 
     The task gets an empty folder ``out``, removed afterwards. What earlier runs left unwritten is flushed

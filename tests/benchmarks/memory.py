@@ -93,13 +93,9 @@ def _claims(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.memory", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.memory", description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bigseg-benchmarks")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent, help="where MEMORY.md and .json go"
-    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where MEMORY.md and .json go")
     parser.add_argument("--sizes", default="256,512,1024")
     parser.add_argument("--block", type=int, default=BLOCK, help="voxels an axis, the same for all sizes")
     given = parser.parse_args(arguments)

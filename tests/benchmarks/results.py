@@ -151,9 +151,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         ):
             values = [run[key] for run in row["runs"] if key in run]
             if values:
-                lines.append(
-                    f"- {row['job']}, {row['who']}: {sorted(values)[len(values) // 2]:.2f} s {text}."
-                )
+                lines.append(f"- {row['job']}, {row['who']}: {sorted(values)[len(values) // 2]:.2f} s {text}.")
         steps = [run["answer"]["steps"] for run in row["runs"] if "steps" in run["answer"]]
         if steps:
             parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in steps[0].items())

@@ -198,9 +198,7 @@ def bench_all(bench: Bench, out: Path, command: str) -> dict[str, Any]:
         "size": bench.size,
         "repeats": bench.repeats,
         "workers": bench.workers,
-        "volume": {
-            key: value for key, value in asdict(volumes[bench.size]).items() if key not in ("path", "mask")
-        },
+        "volume": {key: value for key, value in asdict(volumes[bench.size]).items() if key not in ("path", "mask")},
     }
     for row in interleaved(rows, bench.repeats):
         block = our_block(rows, row.job, bench.block) if row.who == IO else bench.block
@@ -216,13 +214,9 @@ def bench_all(bench: Bench, out: Path, command: str) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.run", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.run", description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bigseg-benchmarks")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent, help="where RESULTS.md and .json go"
-    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where RESULTS.md and .json go")
     parser.add_argument("--jobs", default=",".join(JOBS), help="comma-separated; default: all")
     parser.add_argument("--size", type=int, default=None, help="voxels an axis; default 512")
     parser.add_argument("--repeats", type=int, default=None, help="default 3")

@@ -38,7 +38,7 @@ PIPELINES = {
     "reference to nothing": (HEAD + '- {id: a, op: threshold, above: "${levels.otsu}"}', "no earlier step"),
     "reference to another value": (
         HEAD + '- {id: l, op: auto_threshold}\n- {id: a, op: threshold, above: "${l.triangle}"}',
-        "it computes otsu",
+        "it gives otsu",
     ),
     "unknown method": (HEAD + "- {id: l, op: auto_threshold, method: ostu}", "unknown method"),
     "another version": ("version: 2\nsteps: []", "expected `version: 1`"),

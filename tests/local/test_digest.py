@@ -44,9 +44,7 @@ def test_hash_is_xxh64(data: bytes, seed: int, value: int) -> None:
     assert xxh64(data, seed) == value
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bool", "uint8", "int16", "uint16", "uint32", "uint64", "float32", "float64"]
-)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "uint32", "uint64", "float32", "float64"])
 def test_any_changed_voxel_changes_the_digest(dtype: str) -> None:
     """One changed voxel, wherever it lies, gives another digest."""
     x = np.zeros((3, 5, 7), dtype)

@@ -238,9 +238,7 @@ def test_half_precision_is_binned_as_single() -> None:
     """float16 images are binned as their exact float32 values."""
     x = np.random.default_rng(0).normal(size=500).astype(np.float16)
     equals_numpy(x.astype(np.float32), x.min(), x.max(), 256)
-    np.testing.assert_array_equal(
-        bin_counts(x, x.min(), x.max()), bin_counts(x.astype(np.float32), x.min(), x.max())
-    )
+    np.testing.assert_array_equal(bin_counts(x, x.min(), x.max()), bin_counts(x.astype(np.float32), x.min(), x.max()))
 
 
 def test_what_cannot_be_counted_is_refused() -> None:

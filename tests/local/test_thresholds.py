@@ -136,9 +136,7 @@ def test_multi_otsu_of_16_bits_takes_256_bins(dtype: str) -> None:
     x = mixture(dtype)
     assert int(x.max()) - int(x.min()) > 256
     for classes in (2, 3, 4):
-        assert multi_otsu(*counted(x), classes) == tuple(
-            filters.threshold_multiotsu(x.astype(float), classes)
-        )
+        assert multi_otsu(*counted(x), classes) == tuple(filters.threshold_multiotsu(x.astype(float), classes))
     narrow = (x // 40).astype(dtype)
     assert multi_otsu(*counted(narrow), 3) == tuple(filters.threshold_multiotsu(narrow, 3))
 
@@ -200,9 +198,7 @@ def test_percentiles_are_those_of_numpy(dtype: str) -> None:
     q = np.concatenate([[0, 100, 50, 99.9, 0.1, 1 / 3], np.random.default_rng(0).uniform(0, 100, 200)])
     for n in (1, 2, 3, 10, 101, 15000):
         x = mixture(dtype).ravel()[:n]
-        np.testing.assert_array_equal(
-            percentiles_from_counts(*counted(x), q), np.percentile(x.astype(int), q)
-        )
+        np.testing.assert_array_equal(percentiles_from_counts(*counted(x), q), np.percentile(x.astype(int), q))
     assert percentiles_from_counts(*counted(x), 25.0) == np.percentile(x, 25.0)
     assert percentiles_from_counts(*counted(x), [[1, 2], [3, 4]]).shape == (2, 2)
 
