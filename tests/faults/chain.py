@@ -4,6 +4,7 @@
 auto_threshold -> hysteresis -> label -> regions, or continues it. WHERE kills the process and all its workers:
 
 - ``begin:STAGE``, ``end:STAGE``: when a stage begins, or when its last unit is journalled, but not yet its end;
+- ``stop:STAGE``: not a kill, but SIGSTOP in the middle of a stage;
 - ``before:CALL:N``, ``after:CALL:N``: around the N-th call of a function of the system, as ``os.replace``.
 
 The hooks are put on from here: an observer given to the run, or a function of the standard library replaced.
@@ -19,6 +20,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,16 @@ def run(
 
 def kill_group() -> None:
     """End this process and its workers as the kernel does when memory is out."""
+    forget_semaphores(os.getpid())
     os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def forget_semaphores(process: int) -> None:
+    """Unlink a process's named semaphores, which nobody would after its whole group is killed."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/maps").read_text().splitlines():
+            if "/dev/shm/sem.mp-" in line:
+                Path(line.split()[-1]).unlink(missing_ok=True)
 
 
 def killer(where: str) -> Observer:
@@ -104,6 +115,8 @@ def killer(where: str) -> Observer:
                 kill_group()
         if summary.name == rest and begun and done == units and kind == "end":
             kill_group()
+        if summary.name == rest and done == units // 2 and kind == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     return observe
 

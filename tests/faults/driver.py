@@ -67,6 +67,7 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(after)
         with suppress(ProcessLookupError):
+            chain.forget_semaphores(self.process.pid)
             os.killpg(self.process.pid, signal.SIGKILL)
         return self.wait()
 
@@ -98,6 +99,7 @@ class Zygote:
     """A process that forks runs; see `tests.faults.zygote`."""
 
     process: subprocess.Popen[str]
+    child: int = 0
 
     @classmethod
     @contextmanager
@@ -116,6 +118,8 @@ class Zygote:
         try:
             yield zygote
         finally:
+            if zygote.child:  # a test failed while it ran
+                os.killpg(zygote.child, signal.SIGKILL)
             process.communicate()
 
     def read(self, *kinds: str) -> str:
@@ -132,11 +136,14 @@ class Zygote:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(list(arguments)) + "\n")
         self.process.stdin.flush()
-        return int(self.read("pid"))
+        self.child = int(self.read("pid"))
+        return self.child
 
     def wait(self) -> int:
         """The exit status of the run that was started."""
-        return int(self.read("status"))
+        status = int(self.read("status"))
+        self.child = 0
+        return status
 
     def run(self, arguments: Sequence[str]) -> int:
         """Fork a run and wait for its end."""
@@ -147,8 +154,9 @@ class Zygote:
         """Fork a run and SIGKILL it some seconds after its first stage begins."""
         pid = self.start(arguments)
         answer = self.read(chain.READY, "status")
-        if answer:
-            return int(answer)  # it was finished already
+        if answer:  # it was finished already
+            self.child = 0
+            return int(answer)
         time.sleep(after)
         with suppress(ProcessLookupError):  # it may have ended meanwhile
             os.killpg(pid, signal.SIGKILL)

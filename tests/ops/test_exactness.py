@@ -17,6 +17,7 @@ from bigseg.engine.cluster import DaskExecutor
 from bigseg.ops.base import Op
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
+from bigseg.pipeline.running import Run
 from bigseg.pipeline.steps import Step
 from tests.volumes import store
 
@@ -212,44 +213,53 @@ def image(ndim: int, dtype: str) -> np.ndarray:
     return values.astype(dtype) if np.dtype(dtype).kind == "f" else np.rint(values).astype(dtype)
 
 
-def names(case: Case) -> str:
-    return f"{case.op} {case.name}".strip()
+def table(dtype: str) -> dict[str, Case]:
+    """The rows for a dtype, by the id of their last step."""
+    return {f"case{number}": case for number, case in enumerate(CASES) if dtype in case.dtypes}
 
 
-def result(
-    case: Case, volume: Path, out: Path, ndim: int, block: tuple[int, ...], executor: DaskExecutor | None
-) -> Any:
-    """What the last step of a case gives."""
-    settings: dict[str, Any] = {"workers": 0} if executor is None else {"scheduler": executor.client.scheduler.address}
-    run = Pipeline(case.steps(ndim)).run(volume, out, block=block, report=False, **settings)
+def pipeline(cases: dict[str, Case], ndim: int) -> Pipeline:
+    """One pipeline with every row as a branch of its own, so that all share the passes of one run."""
+    steps, save = [], []
+    for name, case in cases.items():
+        chain = case.steps(ndim)
+        before = "input"
+        for number, item in enumerate(chain, start=1):
+            step = name if number == len(chain) else f"{name}-{number}"
+            steps.append(Step(step, item, (before,)))
+            before = step
+        if case.op not in ("histogram", "auto_threshold", "regions"):
+            save.append(name)
+    return Pipeline(steps, save)
+
+
+def result(case: Case, name: str, run: Run) -> Any:
+    """What the last step of a row gives."""
     if case.op in ("histogram", "auto_threshold"):
-        return run.values[case.op]
-    if case.op == "regions":
-        return run.tables["regions"]
-    (name,) = run.record["saved"]
-    return np.asarray(run.outputs[name])
+        return run.values[name]
+    return run.tables[name] if case.op == "regions" else np.asarray(run.outputs[name])
 
 
-def assert_equal(found: Any, wanted: Any, tolerance: float, image: np.ndarray) -> None:
+def assert_equal(found: Any, wanted: Any, tolerance: float, said: str) -> None:
     """Exactly, or within the tolerance of the value range."""
     if isinstance(wanted, dict):
         for key, value in wanted.items():
-            assert found[key] == pytest.approx(value, rel=1e-12), key
+            assert found[key] == pytest.approx(value, rel=1e-12), f"{said}: {key}"
     elif isinstance(wanted, pd.DataFrame):
-        assert list(found.columns) == list(wanted.columns)
-        assert len(found) == len(wanted)
+        assert list(found.columns) == list(wanted.columns), said
+        assert len(found) == len(wanted), said
         for column in wanted:
             if wanted[column].dtype.kind in "iu":
-                np.testing.assert_array_equal(found[column], wanted[column], err_msg=column)
+                np.testing.assert_array_equal(found[column], wanted[column], err_msg=f"{said}: {column}")
             else:
                 np.testing.assert_allclose(
                     found[column], wanted[column], rtol=tolerance, atol=tolerance, err_msg=column
                 )
     elif tolerance:
         span = float(np.ptp(wanted)) or 1.0
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * span)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * span, err_msg=said)
     else:
-        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(found, wanted, err_msg=said)
 
 
 def same_bits(first: Any, second: Any) -> bool:
@@ -260,24 +270,26 @@ def same_bits(first: Any, second: Any) -> bool:
     return first.dtype == second.dtype and first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("case", CASES, ids=names)
 def test_equals_its_oracle_for_every_block_and_executor(
-    case: Case, ndim: int, tmp_path: Path, cluster: DaskExecutor
+    ndim: int, dtype: str, tmp_path: Path, cluster: DaskExecutor
 ) -> None:
-    """The result is the oracle's, and the same bits for every block, on both executors."""
-    for dtype in case.dtypes:
-        array = image(ndim, dtype)
-        volume = store(tmp_path / f"{dtype}.zarr", array)
-        wanted = case.oracle(array)
-        golden = None
-        for number, block in enumerate(BLOCKS[ndim]):
-            for executor in (None, cluster) if number == 0 or dtype == case.dtypes[0] else (None,):
-                out = tmp_path / f"{dtype}-{number}-{executor is None}"
-                found = result(case, volume, out, ndim, block, executor)
-                assert_equal(found, wanted, case.tolerance, array)
-                golden = found if golden is None else golden
-                assert same_bits(found, golden), f"block {block}, {dtype}: other bits than block {BLOCKS[ndim][0]}"
+    """Every row's result is its oracle's, and the same bits for every block, on both executors."""
+    array = image(ndim, dtype)
+    volume = store(tmp_path / "volume.zarr", array)
+    cases = table(dtype)
+    wanted = {name: case.oracle(array) for name, case in cases.items()}
+    golden: dict[str, Any] = {}
+    for block in BLOCKS[ndim]:
+        for where in ({"workers": 0}, {"scheduler": cluster.client.scheduler.address}):
+            out = tmp_path / f"{block}-{len(where)}-{next(iter(where))}".replace(" ", "")
+            run = pipeline(cases, ndim).run(volume, out, block=block, report=False, **where)
+            for name, case in cases.items():
+                found = result(case, name, run)
+                said = f"{case.op} {case.name}, {dtype}, block {block}, {next(iter(where))}"
+                assert_equal(found, wanted[name], case.tolerance, said)
+                assert same_bits(found, golden.setdefault(name, found)), f"{said}: other bits than the first block"
 
 
 def test_every_operation_has_a_row() -> None:

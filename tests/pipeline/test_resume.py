@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from bigseg.engine import lock
@@ -23,8 +24,6 @@ from tests.faults import chain
 from tests.faults.driver import KILLED, Child, Watched, Zygote, fast_folder
 
 SHAPE, BLOCK = (72, 80, 136), 32
-PASSES = 45
-"""Blocks of the volume."""
 
 
 class Arena:
@@ -179,21 +178,22 @@ def test_a_lost_output_after_scratch_is_gone(arena: Arena) -> None:
 def test_a_stopped_driver_that_is_revived_does_not_count(arena: Arena) -> None:
     """A driver stopped for longer than a minute is replaced; revived, it notices, stops and changes nothing."""
     run = arena.watched("zombie")
-    pid = arena.zygote.start(arena.arguments(run.out))
-    arena.zygote.read(chain.READY)
-    while len(chain.recorded(run.out)) < 2 * PASSES:
-        time.sleep(0.002)
-    os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(LockedError, match=f"process {pid} on"):
-        chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
-    path = run.out / "journal" / "lock"
-    os.utime(path, (time.time() - 100, time.time() - 100))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lock, "HEARTBEAT", 0.2)
-        chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
-    run.after_end()
-    os.kill(pid, signal.SIGCONT)
-    assert arena.zygote.wait() == 1
+    pid = arena.zygote.start(arena.arguments(run.out, "stop:pass-2"))
+    try:
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        with pytest.raises(LockedError, match=f"process {pid} on"):
+            chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
+        path = run.out / "journal" / "lock"
+        os.utime(path, (time.time() - 100, time.time() - 100))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lock, "HEARTBEAT", 0.2)
+            chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
+        run.after_end()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        status = arena.zygote.wait()
+    assert status == 1
     run.after_kill()
     assert chain.status(run.out) == "complete"
     assert chain.golden(run.out) == arena.golden
