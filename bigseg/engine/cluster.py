@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -156,14 +158,26 @@ class DaskExecutor:
         alone = None
         while not finished.has_ready():
             time.sleep(0.002)
-            now = time.monotonic()
-            alone = None if self._threads() else alone or now
-            if alone is not None and now - alone > ALONE_SECONDS:
-                raise ComputeError(
-                    f"{self.where} has had no workers for {ALONE_SECONDS / 60:.0f} minutes: start some, and run the "
-                    "same command again"
-                )
+            alone = self._alone(alone)
         return next(finished)
+
+    def _alone(self, since: float | None) -> float | None:
+        """Since when there have been no workers; None while there are some.
+
+        Raises
+        ------
+        ComputeError
+            When there have been none for long.
+        """
+        if self._threads():
+            return None
+        now = time.monotonic()
+        if since is not None and now - since > ALONE_SECONDS:
+            raise ComputeError(
+                f"{self.where} has had no workers for {ALONE_SECONDS / 60:.0f} minutes: start some, and run the "
+                "same command again"
+            )
+        return since or now
 
     def _result(self, future: Future, work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError | None]:
         """What a task gave back, or why it did not."""
@@ -173,8 +187,7 @@ class DaskExecutor:
             else f"stage {work.stage}, unit {units[0]}"
         )
         try:
-            found: tuple[list[Done], BigsegError | None] = future.result()
-            return found
+            return self._gathered(future)
         except CancelledError as error:
             raise _lost(self.where, error) from error
         except KilledWorker as error:
@@ -192,6 +205,16 @@ class DaskExecutor:
             )
             failed.add_note("".join(traceback.format_exception(error)))
             raise failed from error
+
+    def _gathered(self, future: Future) -> tuple[list[Done], BigsegError | None]:
+        """The result of a finished task; it is computed again where its worker went before handing it over."""
+        alone = None
+        while True:
+            try:
+                found: tuple[list[Done], BigsegError | None] = future.result(timeout=COUNT_SECONDS)
+                return found
+            except TimeoutError:
+                alone = self._alone(alone)
 
     def again(self) -> DaskExecutor:
         """A new connection to the same cluster."""
@@ -223,12 +246,17 @@ def run_units(work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError
     return done, None
 
 
-class Deaf(WorkerPlugin):  # type: ignore[misc]
-    """A worker that does not see Ctrl-C: a terminal sends it to every process, but the driver alone decides."""
+class Quiet(WorkerPlugin):  # type: ignore[misc]
+    """A worker that leaves Ctrl-C and the talking to the driver."""
 
     def setup(self, worker: Worker) -> None:
-        """Runs in the worker's main thread, before its first task."""
+        """Before the first task: a terminal sends Ctrl-C to every process, but the driver alone decides."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def teardown(self, worker: Worker) -> None:
+        """While it closes: a heartbeat that finds its connection closed would print pages about nothing."""
+        logging.disable()
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
@@ -251,7 +279,7 @@ def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=40,
-            plugins=(Deaf(),),
+            plugins=(Quiet(),),
         )
         return DaskExecutor(Client(cluster, set_as_default=False), f"{workers} local workers", cluster)
     except (OSError, RuntimeError, TimeoutError) as error:

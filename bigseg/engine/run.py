@@ -13,7 +13,7 @@ from bigseg.engine.journal import Journal
 from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan, Stage
 from bigseg.engine.work import Done, Work, peak_memory
-from bigseg.errors import MemoryPlanError
+from bigseg.errors import ComputeError, MemoryPlanError
 
 
 class Executor(Protocol):
@@ -122,6 +122,11 @@ def _run_stage(
                 summary.seconds = time.perf_counter() - began
                 finished += 1
                 observe(summary, finished, stage.units)
+        if journal.count(stage.name) != stage.units:
+            raise ComputeError(
+                f"stage {stage.name} gave back {journal.count(stage.name)} of {stage.units} units: this is a defect of "
+                "the executor; run the same command again, and report it"
+            )
     summary.seconds = round(time.perf_counter() - began, 3)
     summary.busy = round(summary.busy, 3)
     return summary

@@ -152,7 +152,7 @@ def run_prepared(pipeline: Mapping[str, Any], prepared: Prepared, start: Start, 
             folder.check_room(to_write(plan, journal))
             _begin(prepared, record, journal)
             began = time.perf_counter()
-            executor = start()
+            executor = start() if _left(plan, journal) else SerialExecutor()  # no cluster only to close the books
             try:
                 record["where"] = executor.where
                 summaries, values = execute(plan, executor, journal, lock, observe)
@@ -187,9 +187,14 @@ def _begin(prepared: Prepared, record: Mapping[str, Any], journal: Journal) -> N
     folder.write(record)
     write_file(folder.path / "pipeline.yaml", yaml.safe_dump(record["pipeline"], sort_keys=False).encode())
     _sweep(prepared)
-    if any(stage.name not in journal.stages for stage in prepared.plan.stages):
+    if _left(prepared.plan, journal):
         for write in prepared.built.writes:
             mark_incomplete(write.path)
+
+
+def _left(plan: Plan, journal: Journal) -> bool:
+    """Whether anything is still to be computed."""
+    return any(stage.name not in journal.stages for stage in plan.stages)
 
 
 def _close(prepared: Prepared, record: dict[str, Any], journal: Journal, lock: Lock) -> None:

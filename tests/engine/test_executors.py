@@ -131,6 +131,24 @@ def test_every_error_survives_the_way_back(executor: Executor) -> None:
         assert type(caught.value) is kind
 
 
+def test_a_stage_ends_only_with_all_its_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor that forgets a unit makes the run fail: nothing incomplete looks complete."""
+    volume = chain.make_volume(tmp_path / "volume.zarr", (16, 16, 16), 8)
+    whole = SerialExecutor.run
+
+    def forgetful(self: SerialExecutor, work: Any, bricks: Any) -> Iterator[Done]:
+        yield from list(whole(self, work, bricks))[:-1]
+
+    monkeypatch.setattr(SerialExecutor, "run", forgetful)
+    pipeline = Pipeline.from_dict({"version": 1, "steps": [{"id": "mask", "op": "threshold", "above": 20}]})
+    with pytest.raises(ComputeError, match="stage pass-1 gave back 7 of 8 units"):
+        pipeline.run(volume, tmp_path / "out", workers=0, block=(8,), report=False)
+    assert chain.status(tmp_path / "out") == "failed"
+    monkeypatch.undo()
+    pipeline.run(volume, tmp_path / "out", workers=0, block=(8,), report=False)
+    assert chain.status(tmp_path / "out") == "complete"
+
+
 def test_leaving_early_leaves_nothing_behind(executor: Executor) -> None:
     """A stage that is given up is cancelled, and the executor runs the next."""
     with closing(executor.run(Toy(seconds=0.01), bricks(500))) as results:

@@ -66,9 +66,7 @@ def make_volume(path: Path, shape: Sequence[int], chunk: int = 32) -> Path:
     return store(path, (255 * (smooth / smooth.max()).clip(0, 1) ** 2).astype(np.uint8), (chunk,) * len(shape))
 
 
-def run(
-    volume: Path, out: Path, workers: int, block: int, observe: Observer, restart: bool = False
-) -> dict[str, Any]:
+def run(volume: Path, out: Path, workers: int, block: int, observe: Observer, restart: bool = False) -> dict[str, Any]:
     """Run the chain, or continue it; gives back run.json."""
     done = Pipeline.from_dict(PIPELINE).run(
         volume,

@@ -182,6 +182,7 @@ def test_a_stopped_driver_that_is_revived_does_not_count(arena: Arena) -> None:
     try:
         while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
             time.sleep(0.01)
+        run.after_kill()
         with pytest.raises(LockedError, match=f"process {pid} on"):
             chain.run(arena.volume, run.out, 0, BLOCK, lambda summary, done, units: None)
         path = run.out / "journal" / "lock"
