@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from bigseg.engine.folder import RunFolder, ingest_folder
 from bigseg.engine.journal import read_lines
-from bigseg.engine.lock import STALE, machine
+from bigseg.engine.lock import holder
 from bigseg.errors import CorruptChunkError, OutputError
 from bigseg.report.wording import number
 
@@ -70,22 +66,6 @@ def _finished(journal: Path) -> dict[str, set[int]]:
     except (CorruptChunkError, OSError):
         pass
     return found
-
-
-def holder(lock: Path) -> dict[str, Any] | None:
-    """Who holds a folder's lock, judged from outside; None where nobody alive does."""
-    try:
-        owner: dict[str, Any] = json.loads(lock.read_text())
-        silence = time.time() - lock.stat().st_mtime
-    except (OSError, ValueError):
-        return None
-    if owner.get("machine") != machine():
-        return owner if silence < STALE else None
-    try:
-        alive = abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 2
-    except psutil.Error:
-        return None
-    return owner if alive else None
 
 
 def _to_do(folder: Path, status: str, owner: Mapping[str, Any] | None) -> str:

@@ -54,8 +54,12 @@ SETTINGS = {
     "distributed.worker.memory.terminate": 0.95,
     "distributed.comm.retry.count": 3,
     "distributed.admin.tick.limit": "60 s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.log-length": 200,
+    "distributed.admin.low-level-log-length": 200,
+    "distributed.admin.system-monitor.log-length": 600,
 }
-"""A block task holds no Dask data, so there is nothing to spill, and a paused worker would hang for ever."""
+"""Nothing that grows with time (profiles, logs). A block task holds no Dask data, so there is nothing to spill, and a paused worker would hang for ever."""
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

@@ -196,10 +196,11 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
 @pytest.mark.parametrize("how", ["empty", "cut", "voxels", "index"])
-def test_damage_is_named(make: Make, how: str) -> None:
+def test_damage_is_named(make: Make, how: str, dtype: str) -> None:
     """An empty, cut or bit-flipped shard is an error that names its file, and never voxels."""
-    array = numbers(SHAPE)
+    array = numbers(SHAPE, dtype)
     volume = make(array, BLOCK)
     damage(Path(volume.path, EDGE), how)
     with pytest.raises(CorruptChunkError, match=EDGE):
@@ -207,9 +208,10 @@ def test_damage_is_named(make: Make, how: str) -> None:
     assert np.array_equal(blocks.read(volume, Box((0, 0, 0), (96, 37, 70))), array[:96])
 
 
-def test_bits_flipped_anywhere(make: Make) -> None:
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_bits_flipped_anywhere(make: Make, dtype: str) -> None:
     """Wherever in a shard a bit flips, reading fails or the flipped byte was padding that no voxel needs."""
-    array = numbers((20, 20, 20), "u1")
+    array = numbers((20, 20, 20), dtype)
     volume = make(array, (20, 20, 20))
     path = Path(volume.path, "0/c/0/0/0")
     good = path.read_bytes()
