@@ -23,6 +23,8 @@ from bigseg.engine.source import Held
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
 from bigseg.ops.base import LocalOp, Op
+from bigseg.ops.combine import Combine
+from bigseg.ops.map_block import MapBlock
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step, make_op
@@ -156,4 +158,39 @@ def make_function(kind: type[Op]) -> Callable[..., Any]:
     return function
 
 
-FUNCTIONS = {name: make_function(kind) for name, kind in OPS.items()}
+def combine(expression: str, *volumes: Any, dtype: str | None = None, **named: Any) -> Any:
+    """The function of `Combine`: its volumes are named by keyword, or x0, x1 … by place."""
+    op = make_op(Combine, {"expression": expression, "dtype": dtype}, "bigseg.combine")
+    assert isinstance(op, Combine)
+    arrays = [*volumes, *named.values()]
+    if not arrays or any(op.references()):
+        raise ParameterError(f"combine {expression!r:.100}: expected volumes, and no values of steps")
+    names = {name: place for place, name in enumerate(named, start=len(volumes))}
+    for place in range(len(volumes)):
+        names.setdefault(f"x{place}", place)
+    formula, spec = op.formula(names, (), [describe(array) for array in arrays], "bigseg.combine")
+    frames = [array for array in arrays if isinstance(array, xr.DataArray)]
+    if any(frame.dims != frames[0].dims for frame in frames):
+        raise ParameterError(f"combine: expected the same axes, found {', '.join(str(f.dims) for f in frames)}")
+    data = [array.data if isinstance(array, xr.DataArray) else array for array in arrays]
+    lazy = [item for item in data if isinstance(item, da.Array)]
+    if lazy:
+        chunks = lazy[0].chunks
+        parts = [x.rechunk(chunks) if isinstance(x, da.Array) else da.from_array(np.asarray(x), chunks) for x in data]
+        meta = np.empty((0,) * spec.ndim, spec.dtype)
+        found = da.map_blocks(lambda *blocks: formula.of(blocks), *parts, dtype=spec.dtype, meta=meta)
+    else:
+        found = formula.of([np.asarray(item) for item in data])
+    return frames[0].copy(data=found).assign_attrs(kind=spec.kind) if frames else found
+
+
+def map_block(volume: Any, function: Callable[..., Any], **parameters: Any) -> Any:
+    """The function of `MapBlock`: takes the user's function by place."""
+    op = make_op(MapBlock, {"function": function, **parameters}, "bigseg.map_block")
+    assert isinstance(op, MapBlock)
+    return apply_local(op.applied(), volume)
+
+
+combine.__doc__ = Combine.__doc__
+map_block.__doc__ = MapBlock.__doc__
+FUNCTIONS = {name: make_function(kind) for name, kind in OPS.items()} | {Combine.op: combine, MapBlock.op: map_block}

@@ -17,12 +17,15 @@ def info(
     channel: options.Channel = None,
     missing: options.Missing = "error",
     spacing: options.Spacing = None,
+    roi: options.Roi = None,
+    resample: options.Resample = None,
     as_json: options.Json = False,
 ) -> None:
     """What a volume is: shape, dtype, spacing, chunks, levels, and how many of its chunks are missing."""
     from bigseg.cli.volumes import volume_facts, volume_lines
 
-    facts = volume_facts(options.opened(volume, level, channel, missing, spacing))
+    how = options.resampling(resample, False, None)
+    facts = volume_facts(options.part(options.opened(volume, level, channel, missing, spacing), roi, how))
     print(json.dumps(facts) if as_json else volume_lines(facts))
 
 
@@ -30,13 +33,18 @@ def plan(
     pipeline: options.Pipeline,
     inputs: options.Volume,
     changes: options.Changes = None,
+    allow_code: options.AllowCode = False,
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
     level: options.Level = 0,
-    channel: options.Channel = None,
+    channel: options.Channels = None,
     missing: options.Missing = "error",
     spacing: options.Spacing = None,
+    roi: options.Roi = None,
+    resample: options.Resample = None,
+    anti_alias: options.AntiAlias = False,
+    interpolation: options.Interpolation = None,
     as_json: options.Json = False,
 ) -> None:
     """What a run would do: stages, tasks, bytes, memory a worker, what is stored between and why."""
@@ -46,8 +54,9 @@ def plan(
     from bigseg.pipeline.pipeline import Pipeline
     from bigseg.pipeline.planning import local_resources
 
-    pipe = Pipeline.load(pipeline, changes or ())
-    opened = options.inputs(inputs, level, channel, missing, spacing)
+    pipe = Pipeline.load(pipeline, changes or (), allow_code=allow_code)
+    how = options.resampling(resample, anti_alias, interpolation)
+    opened = options.inputs(inputs, level, channel, missing, spacing, roi, how)
     found = pipe.plan(opened, **chosen)
     resources = local_resources(chosen["workers"], chosen["memory"])
     if as_json:
@@ -69,13 +78,16 @@ def status(
 
 def ops(
     name: Annotated[str | None, typer.Argument(help="one operation: its parameters, cost, oracle, example")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print the page of all operations")] = False,
     as_json: options.Json = False,
 ) -> None:
     """The operations, a line each; or everything about one."""
-    from bigseg.cli.operations import find_op, op_facts, op_page, ops_list
+    from bigseg.cli.operations import find_op, op_facts, op_page, ops_list, reference
     from bigseg.ops.registry import OPS
 
-    if as_json:
+    if markdown:
+        print(reference(), end="")
+    elif as_json:
         print(json.dumps([op_facts(kind) for kind in OPS.values()] if name is None else op_facts(find_op(name))))
     elif name is None:
         ops_list()

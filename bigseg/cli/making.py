@@ -11,6 +11,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.cli.phantoms import phantom
 from bigseg.errors import StorageError
 
 
@@ -41,6 +42,10 @@ def ingest(
     level: options.Level = 0,
     channel: options.Channel = None,
     missing: options.Missing = "error",
+    roi: options.Roi = None,
+    resample: options.Resample = None,
+    anti_alias: options.AntiAlias = False,
+    interpolation: options.Interpolation = None,
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
@@ -51,6 +56,7 @@ def ingest(
 ) -> None:
     """Store a file as a sharded OME-Zarr 0.5 image with a pyramid; the same command again continues."""
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
+    how = options.resampling(resample, anti_alias, interpolation)
 
     from bigseg.cli.progress import Progress
     from bigseg.cli.volumes import volume_facts
@@ -58,7 +64,7 @@ def ingest(
     from bigseg.pipeline.running import Settings
     from bigseg.report.wording import by
 
-    origin = options.opened(source, level, channel, missing, spacing)
+    origin = options.part(options.opened(source, level, channel, missing, spacing), roi, how)
     prepared = prepare_ingest(origin, target, Settings(**chosen, report=False))
     if not as_json:
         print(f"{target}: {prepared.found}", file=sys.stderr)
@@ -77,20 +83,26 @@ def run(
     inputs: options.Volume,
     out: Annotated[Path, typer.Option("-o", "--out", help="the run's folder; a run that is there is continued")],
     changes: options.Changes = None,
+    allow_code: options.AllowCode = False,
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
     level: options.Level = 0,
-    channel: options.Channel = None,
+    channel: options.Channels = None,
     missing: options.Missing = "error",
     spacing: options.Spacing = None,
+    roi: options.Roi = None,
+    resample: options.Resample = None,
+    anti_alias: options.AntiAlias = False,
+    interpolation: options.Interpolation = None,
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
     """Run a pipeline on a volume, or continue where a run of the same was stopped."""
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
+    how = options.resampling(resample, anti_alias, interpolation)
 
     from bigseg.cli.progress import Progress
     from bigseg.cli.show import run_summary
@@ -98,8 +110,8 @@ def run(
     from bigseg.pipeline.pipeline import Pipeline
     from bigseg.pipeline.running import Settings, describe_existing, run_prepared
 
-    pipe = Pipeline.load(pipeline, changes or ())
-    opened = options.inputs(inputs, level, channel, missing, spacing)
+    pipe = Pipeline.load(pipeline, changes or (), allow_code=allow_code)
+    opened = options.inputs(inputs, level, channel, missing, spacing, roi, how)
     prepared, start = pipe.check(opened, out, Settings(**chosen))
     if not as_json:
         print(f"{out}: {describe_existing(RunFolder(out))}", file=sys.stderr)
@@ -118,10 +130,15 @@ def preview(
         int, typer.Option(min=16, help="longest side in y and x that is computed, cut from the middle")
     ] = 1024,
     changes: options.Changes = None,
+    allow_code: options.AllowCode = False,
     level: options.Level = 0,
-    channel: options.Channel = None,
+    channel: options.Channels = None,
     missing: options.Missing = "error",
     spacing: options.Spacing = None,
+    roi: options.Roi = None,
+    resample: options.Resample = None,
+    anti_alias: options.AntiAlias = False,
+    interpolation: options.Interpolation = None,
     as_json: options.Json = False,
 ) -> None:
     """A picture of one plane under every step, computed on a thin slab: seconds, whatever the volume's size."""
@@ -130,8 +147,10 @@ def preview(
 
     from bigseg.pipeline.pipeline import Pipeline
 
-    pipe = Pipeline.load(pipeline, changes or ())
-    found = pipe.preview(options.inputs(inputs, level, channel, missing, spacing), z=z, planes=planes, side=side)
+    pipe = Pipeline.load(pipeline, changes or (), allow_code=allow_code)
+    how = options.resampling(resample, anti_alias, interpolation)
+    opened = options.inputs(inputs, level, channel, missing, spacing, roi, how)
+    found = pipe.preview(opened, z=z, planes=planes, side=side)
     out.write_bytes(found.picture)
     if as_json:
         print(json.dumps({"picture": str(out), "note": found.note, "values": found.values}))
@@ -149,7 +168,8 @@ def report(
     from bigseg.engine.folder import complete
     from bigseg.report.page import write_report
 
-    print(write_report(out, complete(out, allow_incomplete)))
+    record = complete(out, allow_incomplete)
+    print(write_report(out, record, record["status"]))
 
 
 COMMANDS = (
@@ -158,4 +178,5 @@ COMMANDS = (
     Command(run, "bigseg run pipelines/voids.yaml -i cement.ome.zarr -o runs/cement --workers 2 --memory 2GiB"),
     Command(preview, "bigseg preview voids -i cement.ome.zarr --z 100 --set smooth.sigma=2 -o preview.png"),
     Command(report, "bigseg report runs/cement"),
+    Command(phantom, "bigseg phantom voids voids.ome.zarr --shape 512 --seed 1 --blur 1 --noise 8 --truth mask"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from bigseg.cli.console import console
 from bigseg.errors import UsageError
-from bigseg.ops.base import LocalOp, Op
+from bigseg.ops.base import Op
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.steps import unknown
 
@@ -37,11 +38,20 @@ def op_facts(kind: type[Op]) -> dict[str, Any]:
     return {
         "op": kind.op,
         "summary": summary(kind),
-        "local": issubclass(kind, LocalOp),
+        "local": kind.local,
         "oracle": kind.oracle,
         "example": kind.example,
         "schema": kind.model_json_schema(),
     }
+
+
+def families() -> dict[str, list[type[Op]]]:
+    """The operations under the first line of the module that holds them, in the registry's order."""
+    found: dict[str, list[type[Op]]] = {}
+    for kind in OPS.values():
+        title = (sys.modules[kind.__module__].__doc__ or "").strip().split("\n")[0].rstrip(".")
+        found.setdefault(title, []).append(kind)
+    return found
 
 
 def ops_list() -> None:
@@ -49,12 +59,14 @@ def ops_list() -> None:
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     for column in ("operation", "", "what it does"):
         table.add_column(column, no_wrap=column != "what it does")
-    for name, kind in OPS.items():
-        table.add_row(name, "local" if issubclass(kind, LocalOp) else "global", Text(summary(kind)))
+    for title, kinds in families().items():
+        table.add_row("", "", Text(f"\n{title}", style="bold"))
+        for kind in kinds:
+            table.add_row(kind.op, "local" if kind.local else "global", Text(summary(kind)))
     out = console()
     out.print(table)
     out.print("\nlocal: one visit of a block, fuses with its neighbours; global: needs the whole volume, in passes")
-    out.print("bigseg ops NAME shows the parameters of one")
+    out.print("bigseg ops NAME shows the parameters of one; bigseg ops --markdown prints all of them as a page")
 
 
 def op_page(name: str) -> None:
@@ -75,6 +87,34 @@ def op_page(name: str) -> None:
 def summary(kind: type[Op]) -> str:
     """The first sentence of an operation's documentation."""
     return " ".join(_doc(kind).split("\n\n")[0].split())
+
+
+def reference() -> str:
+    """All operations as one Markdown page: docs/operations.md."""
+    lines = ["# Operations", "", "Printed by `bigseg ops --markdown` from the operations' own definitions.", ""]
+    for title, kinds in families().items():
+        lines += [f"- {title}: " + ", ".join(f"[{kind.op}](#{kind.op})" for kind in kinds)]
+    for title, kinds in families().items():
+        lines += ["", f"## {title}"]
+        for kind in kinds:
+            lines += ["", *_section(kind)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(kind: type[Op]) -> list[str]:
+    """One operation of the page."""
+    doc = inspect.cleandoc(kind.__doc__ or "")
+    words, _, code = doc.partition("\n>>>")
+    lines = [f"### {kind.op}", "", words.strip(), ""]
+    schema = kind.model_json_schema()
+    if schema.get("properties"):
+        lines += ["| parameter | type | default | meaning |", "|---|---|---|---|"]
+    for name, item in schema.get("properties", {}).items():
+        given = "required" if name in schema.get("required", ()) else _plain(item.get("default"))
+        cells = (f"`{name}`", type_words(item), given, item.get("description", ""))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", f"Equals: {kind.oracle}.", "", "```yaml", f"- {kind.example}", "```"]
+    return lines + (["", "```python", f">>>{code}".strip(), "```"] if code else [])
 
 
 def _doc(kind: type[Op]) -> str:

@@ -13,7 +13,7 @@ import typer
 from bigseg.errors import UsageError
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY"
+READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY, phantom:KIND,shape=512,seed=1"
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,36 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="change a parameter: voids.low=60", metavar="STEP.KEY=VALUE")
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="let map_block steps run the Python functions they name; only if you trust them"),
+]
 Restart = Annotated[bool, typer.Option("--restart", help="remove what an earlier run left, begin again")]
 Level = Annotated[int, typer.Option(min=0, help="resolution of an OME-Zarr image, 0 the finest")]
 Channel = Annotated[str | None, typer.Option(help="which channel, by number or name, where there are several")]
+Channels = Annotated[
+    list[str] | None,
+    typer.Option("--channel", help="which channel, by number or name, where there are several; of one input: xray=2"),
+]
 Missing = Annotated[
     str, typer.Option(metavar="error|fill", help="chunks that are not there: refuse, or take the fill value")
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        "--roi", metavar="Z0:Z1,Y0:Y1,X0:X1", help="only this part, as a volume of its own: 100:200,:,0.5mm:-1mm"
+    ),
+]
+Resample = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help='interpolate to voxels of this size, "5 um" or "5 2 2 um", or to "50%" of them'),
+]
+AntiAlias = Annotated[
+    bool, typer.Option("--anti-alias", help="with --resample: smooth what is reduced, so that no detail turns to noise")
+]
+Interpolation = Annotated[
+    str | None,
+    typer.Option(metavar="linear|nearest", help="of --resample (default: linear; nearest for masks and labels)"),
 ]
 Spacing = Annotated[str | None, typer.Option(help='voxel size, "0.65 um" or "2 1 1 um" (default: what the file says)')]
 
@@ -118,12 +143,49 @@ def opened(path: str, level: int, channel: str | None, missing: str, spacing: st
 
     if missing not in ("error", "fill"):
         raise UsageError(f"--missing {missing}: expected error or fill")
-    chosen = int(channel) if channel is not None and channel.isdecimal() else channel
-    return open_source(path, level, chosen, missing, spacing)  # type: ignore[arg-type]
+    return open_source(path, level, numbered(channel), missing, spacing)  # type: ignore[arg-type]
 
 
-def inputs(items: Sequence[str], level: int, channel: str | None, missing: str, spacing: str | None) -> dict[str, Any]:
-    """``path`` or ``name=path`` options as opened inputs."""
+def numbered(channel: str | None) -> int | str | tuple[int, ...] | None:
+    """A channel by its number, by one number for each leading axis, or by its name.
+
+    >>> numbered("2"), numbered("0,1"), numbered("DAPI")
+    (2, (0, 1), 'DAPI')
+    """
+    if channel is None or not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", channel):
+        return channel
+    numbers = tuple(int(item) for item in channel.split(","))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def resampling(size: str | None, anti_alias: bool, interpolation: str | None) -> dict[str, Any] | None:
+    """The voxel size that was asked for, and how."""
+    if size is None:
+        if anti_alias or interpolation:
+            raise UsageError("--anti-alias and --interpolation say how to resample: give --resample too")
+        return None
+    return {"spacing": size, "interpolation": interpolation, "anti_alias": anti_alias}
+
+
+def part(origin: Any, roi: str | None, resample: dict[str, Any] | None) -> Any:
+    """The region of an opened input, at the voxel size that was asked for."""
+    from bigseg.pipeline.geometry import open_inputs
+
+    return open_inputs({"input": origin}, roi, resample)["input"]
+
+
+def inputs(
+    items: Sequence[str],
+    level: int,
+    channels: Sequence[str] | None,
+    missing: str,
+    spacing: str | None,
+    roi: str | None = None,
+    resample: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """``path`` or ``name=path`` options as opened inputs, cut to the region and resampled."""
+    from bigseg.pipeline.geometry import open_inputs
+
     named: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
@@ -133,4 +195,24 @@ def inputs(items: Sequence[str], level: int, channel: str | None, missing: str, 
                 f"-i {item}: the input {key!r} is given twice; name them: -i xray=a.zarr -i neutron=b.zarr"
             )
         named[key] = value
-    return {name: opened(path, level, channel, missing, spacing) for name, path in named.items()}
+    chosen = channel_of(channels or (), list(named))
+    found = {name: opened(path, level, chosen[name], missing, spacing) for name, path in named.items()}
+    return open_inputs(found, roi, resample)
+
+
+def channel_of(channels: Sequence[str], names: Sequence[str]) -> dict[str, str | None]:
+    """The channel of each input: its own, or the one given for all.
+
+    >>> channel_of(["1", "b=DAPI"], ["a", "b"])
+    {'a': '1', 'b': 'DAPI'}
+    """
+    found: dict[str, str] = {}
+    for item in channels:
+        name, equals, channel = item.partition("=")
+        key = name if equals else ""
+        if key and key not in names:
+            raise UsageError(f"--channel {item}: there is no input {key!r}, only {', '.join(names)}")
+        if key in found:
+            raise UsageError(f"--channel {item}: a channel is given twice; name the input it is of: xray=2")
+        found[key] = channel if equals else item
+    return {name: found.get(name, found.get("")) for name in names}

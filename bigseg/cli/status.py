@@ -96,6 +96,13 @@ def status_lines(facts: Mapping[str, Any]) -> str:
 def value_lines(values: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Computed values, a line each step."""
     return [
-        f"{step}: " + ", ".join(f"{key} {number(value)}" for key, value in found.items())
+        f"{step}: " + ", ".join(text for key, value in found.items() for text in _value_words(key, value))
         for step, found in values.items()
     ]
+
+
+def _value_words(key: str, value: Any) -> list[str]:
+    """A computed value; of several under one key only what failed."""
+    if isinstance(value, Mapping):
+        return [f"no {name}" for name in value] if key == "failed" else []
+    return [f"{key} {number(value)}"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+from bigseg.engine.source import stored
 from bigseg.report.wording import by, size
 from bigseg.storage.chunks import missing_chunks, missing_in_shards
 from bigseg.storage.sources.opening import Origin
@@ -26,10 +27,11 @@ def volume_facts(origin: Origin) -> dict[str, Any]:
         "origin": list(spec.origin),
         "bytes": prod(spec.shape) * spec.dtype.itemsize,
     }
-    if isinstance(origin, Volume):
-        count, first = missing_chunks(origin)
+    volume, box = stored(origin)
+    if isinstance(volume, Volume):
+        count, first = missing_chunks(volume, box=box)
         if not count:
-            count, first = missing_in_shards(origin)
+            count, first = missing_in_shards(volume, box=box)
         facts |= {"missing_chunks": count, "first_missing": first}
     return facts
 

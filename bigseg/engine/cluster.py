@@ -59,7 +59,9 @@ SETTINGS = {
     "distributed.admin.low-level-log-length": 200,
     "distributed.admin.system-monitor.log-length": 600,
 }
-"""Nothing that grows with time (profiles, logs). A block task holds no Dask data, so there is nothing to spill, and a paused worker would hang for ever."""
+"""Nothing that grows with time (profiles, logs).
+
+A block task holds no Dask data, so there is nothing to spill, and a paused worker would hang for ever."""
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -70,6 +70,14 @@ class Kernel(Protocol):
 
     def compute(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, visit: Visit) -> Array:
         """The field's voxels in ``box``; ``keep`` says where the box lies in the input arrays."""
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """A kernel whose first input alone may decide a block: then nothing else is computed for it."""
+
+    def idle(self, first: Array) -> bool:
+        """Whether the block is decided; ``compute`` then gets the first input only."""
 
 
 class Collector(Protocol):

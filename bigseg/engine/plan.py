@@ -13,24 +13,25 @@ Nothing here reads a voxel or knows an operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Literal
 
+from bigseg.engine.decoding import reading
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
-from bigseg.engine.source import Read
-from bigseg.engine.visit import depths, ordered, working_memory
+from bigseg.engine.source import DECODE_NS, Read
+from bigseg.engine.visit import ordered, working_memory
 from bigseg.engine.work import Limits, PassWork, PyramidWork, ReduceWork, Take, Work
 from bigseg.errors import InputError
-from bigseg.grid import Box, Grid, Shape
+from bigseg.grid import Grid, Shape
 from bigseg.storage.create import create_image
 from bigseg.storage.pyramid import halved_axes, level_shard, levels_of
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
 
-BASELINE = 420 << 20
+BASELINE = 440 << 20
 """Resident bytes of a worker beside its arrays and its cache: 200 MiB of imports, 60 of compiled kernels, 60 of
 TensorStore's and Dask's own, and what decoding and the allocator hold for a while (measured: 310 to 410 MiB)."""
 READ_NS, WRITE_NS = 1.2, 3.0
@@ -148,8 +149,8 @@ class Graph:
 
     def _level(self, node: Field | Collect | Reduction) -> int:
         if isinstance(node, Field):
-            halo = any(node.kernel.depth())
-            below = [self.level(child) + (halo and not child.kernel.haloed) for child in node.inputs]
+            below = [self.level(child) for child in node.inputs]
+            below += [self.level(bare) + 1 for bare in self._bare_below(node)]
             return max([*below, *(self.level(earlier) for earlier in node.after)], default=0)
         if isinstance(node, Collect):
             return max([*map(self.level, node.fields), *map(self.level, node.after)])
@@ -168,22 +169,48 @@ class Graph:
             self.writes.append(write)
             self.stored[id(node)] = write
 
+    def _bare_below(self, node: Field) -> list[Field]:
+        """What a field needs a halo of that cannot be computed with one, whatever lies between without a halo."""
+        todo = list(node.inputs) if any(node.kernel.depth()) else []
+        found: dict[int, Field] = {}
+        seen: set[int] = set()
+        while todo:
+            child = todo.pop()
+            if not child.kernel.haloed:
+                found[id(child)] = child
+            elif id(child) not in seen:
+                seen.add(id(child))
+                todo += child.inputs
+        return list(found.values())
+
     def _store_what_needs_a_halo(self) -> None:
         for node in self.fields():
-            for child in node.inputs:
-                if any(node.kernel.depth()) and not child.kernel.haloed:
-                    self._store(child, f"{node.name} needs a halo of it")
+            for bare in self._bare_below(node):
+                self._store(bare, f"{node.name} needs a halo of it")
 
     def _store_what_is_dear(self) -> None:
         users: dict[int, set[int]] = {}
+        above: dict[int, list[Field]] = {}
+        taken = {id(node) for collect in self.collects for node in collect.fields}
+        for node in self.fields():
+            for child in node.inputs:
+                above.setdefault(id(child), []).append(node)
         for roots in [*([write.field] for write in self.writes), *(collect.fields for collect in self.collects)]:
             for node in ordered(roots):
                 users.setdefault(id(node), set()).add(max(self.level(root) for root in roots))
-        for node in self.fields():
+        for node in reversed(self.fields()):
+            over = above.get(id(node), [])
+            if over and id(node) not in taken and all(self._read_after(item, self.level(node)) for item in over):
+                continue  # later passes read what was made of it
             passes = len(users.get(id(node), ()))
             again = (passes - 1) * (compute_cost(node) - reading_cost(node))
-            if node.inputs and passes > 1 and again > WRITE_NS * node.spec.dtype.itemsize:
+            computed = bool(node.inputs) or node.kernel.cost > DECODE_NS
+            if computed and passes > 1 and again > WRITE_NS * node.spec.dtype.itemsize:
                 self._store(node, f"{passes} passes need it; computing it again costs {again:.0f} ns a voxel")
+
+    def _read_after(self, node: Field, level: int) -> bool:
+        """Whether passes after a level read a field back."""
+        return id(node) in self.stored and self.level(node) == level and self._reading_pays(node)
 
     def at(self, node: Field, level: int, memo: dict[int, Field]) -> Field:
         """The field as the pass of a level computes it: read back where an earlier pass stored it."""
@@ -292,7 +319,7 @@ def _pass(
     collecting = max((take.kernel.memory(inner) for take in takes), default=0)
     writing = max((int(prod(inner) * w.field.spec.dtype.itemsize * WRITE_COPIES) for w in written), default=0)
     needs = working_memory(targets, inner, max(collecting, writing))
-    reads, decode = _reading(targets, grid, brick)
+    reads, decode = reading(targets, grid, brick)
 
     def start(values: Values) -> Work:
         seen: dict[int, Field] = {}
@@ -359,6 +386,7 @@ def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
     spec = write.field.spec
     method: Literal["mean", "mode"] = "mean" if spec.kind == "image" else "mode"
     levels = list(levels_of(spec))
+    limits = replace(limits, cache=0)  # every chunk below is read once
     for level, (source, target) in enumerate(pairwise(levels), start=1):
         factors, shard = halved_axes(source.shape), level_shard(grid.block)
         cells = Grid(target.shape, shard)
@@ -390,32 +418,3 @@ def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
             start,
             tuple((unit,) for unit in range(len(cells))),
         )
-
-
-def _reading(targets: Sequence[Field], grid: Grid, brick: Shape) -> tuple[int, float]:
-    """Bytes decoded by a pass, and how often each chunk is decoded when a brick's halo chunks are shared."""
-    order = ordered(targets)
-    reach = depths(order, len(grid.shape))
-    total, factor = 0, 1.0
-    for node in order:
-        if isinstance(node.kernel, Read):
-            chunk = node.kernel.chunk or grid.block
-            decoded = decoded_voxels(grid, brick, chunk, reach[id(node)])
-            total += decoded * node.spec.dtype.itemsize
-            factor = max(factor, decoded / prod(-(-n // c) * c for n, c in zip(grid.shape, chunk, strict=True)))
-    return total, factor
-
-
-def decoded_voxels(grid: Grid, brick: Shape, chunk: Shape, depth: Shape) -> int:
-    """Voxels of chunks that all bricks decode, each brick its own once; exact, axis by axis.
-
-    >>> decoded_voxels(Grid((512,), (256,)), (1,), (128,), (8,)) / 512
-    1.5
-    """
-    total = 1
-    for n, b, k, c, d in zip(grid.shape, grid.block, brick, chunk, depth, strict=True):
-        step, count = b * k, 0
-        for start in range(0, n, step):
-            count += Box((start,), (min(start + step, n),)).grow((d,), (n,)).cells((c,))
-        total *= count * c
-    return total

@@ -13,8 +13,12 @@ from bigseg.errors import ValuesError
 from bigseg.grid import Box, Shape
 from bigseg.local.histogram import extremes
 from bigseg.storage import blocks
+from bigseg.storage.roi import roi_text
 from bigseg.storage.spec import Spec
 from bigseg.storage.volume import Volume
+
+DECODE_NS = 3.0
+"""Nanoseconds to decode a voxel, on one core."""
 
 
 class Source(Protocol):
@@ -34,12 +38,21 @@ class Read:
 
     origin: Volume | Source
     haloed = True
-    cost = 3.0
+
+    @property
+    def cost(self) -> float:
+        """Of decoding a voxel, or of all that one is computed from."""
+        return float(getattr(self.origin, "cost", DECODE_NS))  # parts and phantoms know theirs
 
     @property
     def chunk(self) -> Shape | None:
         """Shape of the smallest part that is decoded alone, where the store has one."""
-        return self.origin.chunk if isinstance(self.origin, Volume) else None
+        below, _ = stored(self.origin)
+        return getattr(below, "chunk", None)
+
+    def below(self, box: Box) -> Box:
+        """Which box of the store is read for a box."""
+        return stored(self.origin, box)[1]
 
     def depth(self) -> Shape:
         """A source has no inputs."""
@@ -47,7 +60,8 @@ class Read:
 
     def memory(self, outer: Shape, inner: Shape) -> int:
         """Decoded chunks are counted with the cache; a bool mask is converted in place."""
-        return 0
+        own = getattr(self.origin, "memory", None)  # parts and phantoms compute what they give
+        return int(own(inner)) if own else 0
 
     def bind(self, values: Values) -> Read:
         """Nothing to bind."""
@@ -67,8 +81,9 @@ class Read:
         if array.dtype.kind == "f":
             found = extremes(array)
             if found.nans or found.infs:
-                place = np.argwhere(~np.isfinite(array))[0]
-                voxel = tuple(int(a + b) for a, b in zip(place, box.start, strict=True))
+                first = np.argwhere(~np.isfinite(array))[0]
+                here = tuple(int(a + b) for a, b in zip(first, box.start, strict=True))
+                voxel = self.below(Box(here, tuple(a + 1 for a in here))).start
                 raise ValuesError(
                     f"the input holds {found.nans} NaN and {found.infs} infinite voxels near {voxel}: expected "
                     "finite values only; replace them first"
@@ -98,9 +113,55 @@ class Held:
         return f"memory {id(self.array)}"
 
 
+class Part:
+    """Base of a volume that is cut or computed from another one, box by box."""
+
+    origin: Volume | Source
+
+    @property
+    def cost(self) -> float:
+        """Nanoseconds a voxel."""
+        return Read(self.origin).cost
+
+    def reads(self, box: Box) -> Box:
+        """Which box of the origin is read for a box of this."""
+        raise NotImplementedError
+
+    def memory(self, inner: Shape) -> int:
+        """Bytes of temporaries while a box of a shape is read."""
+        return Read(self.origin).memory(inner, inner)
+
+    def choice(self) -> dict[str, Any]:
+        """What was chosen of the origin, as run.json holds it."""
+        raise NotImplementedError
+
+    def token(self) -> str:
+        """That of the origin, and what was chosen of it."""
+        return f"{identity(self.origin)} {self.choice()}"
+
+    @property
+    def path(self) -> str:
+        """Of the file."""
+        return place(self.origin)
+
+    @property
+    def name(self) -> str:
+        """Of the origin."""
+        return str(getattr(self.origin, "name", "part"))
+
+    def describe(self) -> dict[str, str]:
+        """What the origin is, and what was chosen of it."""
+        known = self.origin.describe() if hasattr(self.origin, "describe") else {"path": self.path}
+        return {**known, **self.words()}
+
+    def words(self) -> dict[str, str]:
+        """What was chosen, for people."""
+        return {key: str(value) for key, value in self.choice().items()}
+
+
 @dataclass(frozen=True)
-class Cropped:
-    """A box of another source as a volume of its own: what a preview computes on.
+class Cropped(Part):
+    """A box of another source as a volume of its own: a region of interest, a piece for a preview.
 
     Parameters
     ----------
@@ -124,29 +185,19 @@ class Cropped:
         moved = (o + s * a for o, s, a in zip(whole.origin, whole.spacing, self.box.start, strict=True))
         return whole.but(shape=self.box.shape, origin=tuple(moved))
 
-    @property
-    def path(self) -> str:
-        """Of the whole, with the box as an index."""
-        return f"{place(self.origin)}[{', '.join(f'{a}:{b}' for a, b in zip(*self.box, strict=True))}]"
-
     def read(self, box: Box) -> Array:
         """The voxels of a box within this one."""
+        return read_box(self.origin, self.reads(box))
+
+    def reads(self, box: Box) -> Box:
+        """The box, moved."""
         start = self.box.start
-        moved = (tuple(a + o for a, o in zip(corner, start, strict=True)) for corner in box)
-        return read_box(self.origin, Box(*moved))
+        first, last = (tuple(a + o for a, o in zip(corner, start, strict=True)) for corner in box)
+        return Box(first, last)
 
-    def token(self) -> str:
-        """That of the whole, and the box."""
-        return f"{identity(self.origin)} {self.path}"
-
-    @property
-    def name(self) -> str:
-        """Of the whole."""
-        return str(getattr(self.origin, "name", "part"))
-
-    def describe(self) -> dict[str, str]:
-        """What it is."""
-        return {"path": self.path, "format": "a part of a volume"}
+    def choice(self) -> dict[str, Any]:
+        """The box as the user may write it."""
+        return {"roi": roi_text(self.box)}
 
 
 def read_box(origin: Volume | Source, box: Box) -> Array:
@@ -157,6 +208,33 @@ def read_box(origin: Volume | Source, box: Box) -> Array:
 def source_field(name: str, origin: Volume | Source) -> Field:
     """The leaf of a graph for an opened input."""
     return Field(name, origin.spec, Read(origin))
+
+
+def stored(origin: Volume | Source, box: Box | None = None) -> tuple[Volume | Source, Box]:
+    """The file or array below a source, and which box of it is read for a box (for all, unless told).
+
+    >>> held = Held(np.zeros((9, 9)), Spec((9, 9), np.dtype(float), ("y", "x"), (1.0, 1.0)))
+    >>> stored(Cropped(held, Box((1, 2), (5, 6))), Box((0, 0), (1, 4)))[1]
+    Box(start=(1, 2), stop=(2, 6))
+    """
+    box = box or Box.whole(origin.spec.shape)
+    while isinstance(origin, Part):
+        box = origin.reads(box)
+        origin = origin.origin
+    return origin, box
+
+
+def chosen(origin: Any) -> dict[str, Any]:
+    """What was chosen of a file, as run.json and the fingerprint hold it: channel, level, part, voxel size."""
+    if isinstance(origin, Part):
+        return chosen(origin.origin) | origin.choice()
+    found: dict[str, Any] = {}
+    prefix = getattr(origin, "prefix", ()) or (getattr(origin, "channel", None),)
+    if prefix != (None,):
+        found["channel"] = ",".join(map(str, prefix))
+    if getattr(origin, "level", 0):
+        found["level"] = origin.level
+    return found
 
 
 def identity(origin: Any) -> str:

@@ -116,7 +116,7 @@ def separable(x: Array, kernels: Sequence[ArrayLike | None], keep: Sequence[slic
     >>> separable(ramp, [[-0.5, 0, 0.5]], (slice(1, 4),))
     array([1.5, 3. , 2. ], dtype=float32)
     """
-    volume, keep3 = three_axes(_real(x), keep)
+    volume, keep3 = three_axes(as_real(x), keep)
     weights = _weights(kernels, x.ndim)
     out = np.empty(shape_of(keep3), np.float32)
     if out.size:
@@ -169,7 +169,13 @@ def _check_sigma(sigma: Sequence[float], ndim: int) -> None:
         raise ParameterError(f"sigma {tuple(sigma)}: expected {ndim} finite values of 0 or more, one an axis")
 
 
-def _real(x: Array) -> Array:
+def as_real(x: Array) -> Array:
+    """The array in a dtype that kernels take: masks as bytes, half precision as float32.
+
+    Raises
+    ------
+    ParameterError : complex numbers and what is no number.
+    """
     if x.dtype.kind not in "biuf":
         raise ParameterError(f"a filter takes integers, real numbers or masks, found dtype {x.dtype}")
     if x.dtype.kind == "b":

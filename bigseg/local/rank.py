@@ -123,20 +123,31 @@ def rank_filter(x: Array, footprint: NDArray[np.bool_], rank: int, keep: Sequenc
 def median_working_bytes(outer: Sequence[int], inner: Sequence[int], size: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Most bytes that `median` holds beside an input of shape ``outer`` and a result of shape ``inner``.
 
-    Twice as many at most for a `rank_filter` with a footprint of that size.
-
     >>> median_working_bytes((258, 258, 258), (256, 256, 256), (3, 3, 3), np.dtype("uint16")) // 1024
     36
     """
-    three = (*(1,) * (3 - len(size)), *size)
-    z, y, x = three
-    if three in median3.ROWS_HELD:
+    return rank_working_bytes(outer, inner, np.ones(tuple(size), bool), prod(size) // 2, dtype)
+
+
+def rank_working_bytes(
+    outer: Sequence[int], inner: Sequence[int], footprint: NDArray[np.bool_], rank: int, dtype: np.dtype[Any]
+) -> int:
+    """Most bytes that `rank_filter` holds beside an input of shape ``outer`` and a result of shape ``inner``.
+
+    >>> rank_working_bytes((64, 64), (60, 60), np.ones((5, 5), bool), 3, np.dtype("uint8")) // 1024
+    16
+    """
+    window = footprint.reshape((1,) * (3 - footprint.ndim) + footprint.shape)
+    z, y, x = window.shape
+    taps = int(np.count_nonzero(window))
+    if (z, y, x) in median3.ROWS_HELD and window.all() and rank == taps // 2:
         held = median3.working_bytes((z, y, x), dtype.itemsize)
     else:
-        tile = _tile(three, prod(three), dtype.itemsize)
+        tile = _tile((z, y, x), taps, dtype.itemsize)
+        lines = int(np.count_nonzero(window.any(axis=2)))
         # The places of the window's voxels are found row by row, each an array of its own, then joined.
-        held = (z * y * tile.pitch + 3 * tile.strip) * tile.keys.itemsize + 17 * prod(three) + 160 * z * y
-    return working_bytes(inner, size, held)
+        held = (lines * tile.pitch + 3 * tile.strip) * tile.keys.itemsize + 17 * taps + 160 * lines
+    return working_bytes(inner, footprint.shape, held)
 
 
 class _Windows(NamedTuple):

@@ -1,33 +1,25 @@
-"""From the counts of a whole image to its threshold, its percentiles and its moments.
+"""From the counts of a whole image to its threshold.
 
 Counts come from `bigseg.local.histogram`, added over all blocks. Thresholds are those that scikit-image finds
-on the whole image: on every value of 8 and 16-bit images, on 256 bins between the extremes of real ones.
-`METHODS` lists the methods that give one threshold.
+on the whole image, where it has the method: on every value of 8 and 16-bit images, on 256 bins between the
+extremes of real ones. `METHODS` lists the methods that give one threshold; those that measure entropy stand in
+`bigseg.local.entropies`, those that look for two maxima in `bigseg.local.bimodal`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from skimage.filters import threshold_isodata, threshold_multiotsu, threshold_otsu
 
 from bigseg.errors import ParameterError, ValuesError
-
-Histogram = tuple[NDArray[np.int64], NDArray[Any]]
-
-
-class Moments(NamedTuple):
-    """Number of voxels, least and greatest value, mean and standard deviation."""
-
-    voxels: int
-    minimum: int
-    maximum: int
-    mean: float
-    std: float
+from bigseg.local.bimodal import intermodes, minimum
+from bigseg.local.counted import number, rebin, trimmed
+from bigseg.local.entropies import kapur, li, yen
 
 
 def otsu(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
@@ -53,7 +45,7 @@ def otsu(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
     >>> otsu(np.array([5, 1, 0, 1, 5]), np.arange(5))
     1
     """
-    return _number(threshold_otsu(hist=_needs(2, "otsu", counts, centers)))
+    return number(threshold_otsu(hist=trimmed(2, "otsu", counts, centers)))
 
 
 def isodata(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
@@ -65,11 +57,11 @@ def isodata(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
     >>> isodata(np.array([5, 1, 0, 1, 5]), np.arange(5))
     2
     """
-    hist = _needs(2, "isodata", counts, centers)
+    hist = trimmed(2, "isodata", counts, centers)
     try:
         # scikit-image sums counts in float32: the tail of a huge image may vanish there, and divide by zero.
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _number(threshold_isodata(hist=hist))
+            return number(threshold_isodata(hist=hist))
     except IndexError as error:
         raise ValuesError(
             "isodata found no value half-way between the means below and above it; take another method"
@@ -87,7 +79,7 @@ def triangle(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
     >>> triangle(np.array([90, 40, 10, 5, 4, 3, 2, 1]), np.arange(8))
     2
     """
-    counts, centers = _needs(2, "triangle", counts, centers)
+    counts, centers = trimmed(2, "triangle", counts, centers)
     peak = int(np.argmax(counts))
     tail_is_right = peak < counts.size - 1 - peak
     if tail_is_right:
@@ -96,7 +88,46 @@ def triangle(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
     height = int(counts[peak])
     norm = math.sqrt(height**2 + peak**2)
     distance = (height / norm) * np.arange(peak) - (peak / norm) * counts[:peak]
-    return _number(centers[np.argmax(distance)])
+    return number(centers[np.argmax(distance)])
+
+
+def mean(counts: NDArray[np.int64], centers: NDArray[Any]) -> float:
+    """The mean of all voxels as a threshold.
+
+    Parameters and errors are those of `otsu`; equal to `skimage.filters.threshold_mean`, that is numpy.mean, on
+    integers. Sums are exact before the one division. Of real images give counts and mean values of fine bins
+    (`bigseg.local.fine`): 256 bins would be off by up to half a bin.
+
+    >>> mean(np.array([5, 1, 0, 1, 5]), np.arange(5))
+    2.0
+    """
+    counts, centers = trimmed(2, "mean", counts, centers)
+    if centers.dtype.kind in "iu":
+        return int(np.dot(counts.astype(object), centers.astype(object))) / int(counts.sum())
+    return math.fsum((counts * centers).tolist()) / int(counts.sum())
+
+
+def moments(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
+    """Tsai's threshold: two grey values and their shares are found that have the image's first three moments.
+
+    Parameters and errors are those of `otsu`. The threshold is the first bin up to which the share of voxels is
+    that of the darker value (ImageJ takes the first bin beyond it, which differs only where a bin's share is met
+    exactly, as in an image of two values). Moments are sums of integers, in numbers of bins from the first.
+
+    Source: W.-H. Tsai, Moment-preserving thresholding: a new approach, CVGIP 29, 1985.
+
+    >>> moments(np.array([5, 1, 0, 1, 5]), np.arange(5))
+    1
+    """
+    counts, centers = trimmed(2, "moments", counts, centers)
+    many, place = counts.astype(object), np.arange(counts.size).astype(object)
+    n, s1, s2, s3 = (int(np.dot(many, place**power)) for power in range(4))
+    # The two values z solve z^2 + (a / c) z + b / c = 0.
+    a, b, c = s1 * s2 - n * s3, s1 * s3 - s2 * s2, n * s2 - s1 * s1
+    gap = math.sqrt((a * a - 4 * b * c) / (c * c))
+    share = 0.5 - (a * n + 2 * s1 * c) / (c * n) / (2 * gap)
+    upto = np.cumsum(counts) / n
+    return number(centers[np.argmax(upto >= share - 1e-12)])
 
 
 def multi_otsu(
@@ -134,133 +165,22 @@ def multi_otsu(
     """
     if not 2 <= classes <= 5:
         raise ParameterError(f"multi-otsu takes 2 to 5 classes; got {classes}")
-    counts, centers = _needs(classes, "multi-otsu", counts, centers)
+    counts, centers = trimmed(classes, "multi-otsu", counts, centers)
     if counts.size > bins:
-        counts, centers = _needs(classes, "multi-otsu", *rebin(counts, centers, bins))
+        counts, centers = trimmed(classes, "multi-otsu", *rebin(counts, centers, bins))
     found = threshold_multiotsu(classes=classes, hist=(counts / np.sum(counts), centers))
-    return tuple(_number(value) for value in found)
-
-
-def rebin(counts: NDArray[np.int64], values: NDArray[Any], bins: int = 256) -> Histogram:
-    """Put counts of single values into equal bins between the least and the greatest value met.
-
-    Parameters
-    ----------
-    counts, values : voxels of each value, and the values, rising
-    bins : number of equal bins
-
-    Returns
-    -------
-    counts, centers : int64 and float64; those of `numpy.histogram` and `skimage.exposure.histogram` on the
-        image as float64. Exact up to 2**53 voxels.
-
-    Raises
-    ------
-    ValuesError : no voxel.
-
-    Examples
-    --------
-    >>> rebin(np.array([0, 3, 1, 0, 2, 4]), np.arange(6), bins=2)
-    (array([4, 6]), array([2., 4.]))
-    """
-    counts, values = _needs(1, "binning", counts, values)
-    exact = values.astype(np.float64)
-    binned, edges = np.histogram(exact, bins, (exact[0], exact[-1]), weights=counts)
-    return binned.astype(np.int64), (edges[:-1] + edges[1:]) / 2.0
+    return tuple(number(value) for value in found)
 
 
 METHODS: dict[str, Callable[[NDArray[np.int64], NDArray[Any]], int | float]] = {
     "otsu": otsu,
     "isodata": isodata,
+    "intermodes": intermodes,
+    "minimum": minimum,
+    "li": li,
+    "yen": yen,
     "triangle": triangle,
+    "mean": mean,
+    "kapur": kapur,
+    "moments": moments,
 }
-
-
-def percentiles_from_counts(counts: NDArray[np.int64], values: NDArray[Any], q: ArrayLike) -> NDArray[np.float64]:
-    """Percentiles of an integer image from the counts of its values.
-
-    Parameters
-    ----------
-    counts, values : voxels of each value, and the integer values, rising
-    q : percentages, 0 to 100, of any shape
-
-    Returns
-    -------
-    percentiles : float64 of q's shape, equal to `numpy.percentile(image, q)`, whose method is linear. (On
-        int8 and int16 numpy's own difference of neighbours can overflow; the result is that on int64.)
-
-    Raises
-    ------
-    ParameterError : q outside 0..100, or counts and values do not match.
-    ValuesError : no voxel.
-
-    Examples
-    --------
-    >>> percentiles_from_counts(np.array([1, 2, 1]), np.array([10, 20, 40]), [0, 50, 75])
-    array([10., 20., 25.])
-    """
-    counts, values = _needs(1, "percentiles", counts, values)
-    share = np.asarray(q, np.float64) / 100
-    if not np.all((share >= 0) & (share <= 1)):
-        raise ParameterError(f"percentiles are between 0 and 100; got {q!r}")
-    upto = np.cumsum(counts)
-    place = (int(upto[-1]) - 1) * share
-    before = np.floor(place).astype(np.int64)
-    weight = place - before
-    low = values[np.searchsorted(upto, before, side="right")]
-    high = values[np.searchsorted(upto, np.minimum(before + 1, upto[-1] - 1), side="right")]
-    # Starting from the nearer neighbour, as numpy does, keeps the last bit.
-    gap = high - low
-    return np.asarray(np.where(weight < 0.5, low + gap * weight, high - gap * (1 - weight)), np.float64)
-
-
-def moments_from_counts(counts: NDArray[np.int64], values: NDArray[Any]) -> Moments:
-    """Mean, standard deviation and extremes of an integer image from the counts of its values.
-
-    Parameters
-    ----------
-    counts, values : voxels of each value, and the integer values
-
-    Returns
-    -------
-    Moments : (voxels, minimum, maximum, mean, std). Sums are Python integers: nothing overflows, nothing is
-        rounded before the one division (for std, the division and the root). std divides by the count.
-
-    Raises
-    ------
-    ValuesError : no voxel. ParameterError : counts and values do not match.
-
-    Examples
-    --------
-    >>> moments_from_counts(np.array([1, 2, 1]), np.array([10, 20, 30]))
-    Moments(voxels=4, minimum=10, maximum=30, mean=20.0, std=7.0710678118654755)
-    """
-    counts, values = _needs(1, "moments", counts, values)
-    filled = np.flatnonzero(counts)
-    many, value = counts[filled].astype(object), values[filled].astype(object)
-    n, first, second = int(many.sum()), int(np.dot(many, value)), int(np.dot(many, value * value))
-    return Moments(n, int(values[0]), int(values[-1]), first / n, math.sqrt((n * second - first * first) / (n * n)))
-
-
-def _needs(filled: int, method: str, counts: NDArray[Any], centers: NDArray[Any]) -> Histogram:
-    """The histogram from its first to its last filled bin, if it has enough filled bins for the method."""
-    counts, centers = np.asarray(counts), np.asarray(centers)
-    if counts.ndim != 1 or counts.shape != centers.shape:
-        raise ParameterError(
-            f"{method} takes counts and centers of one common length; got shapes {counts.shape} and {centers.shape}"
-        )
-    found = np.flatnonzero(counts)
-    if found.size == 0:
-        raise ValuesError(f"{method} needs voxels; the counts are all zero. Check the mask and the range")
-    if found.size < filled:
-        shown = ", ".join(str(value) for value in centers[found].tolist())
-        raise ValuesError(
-            f"{method} needs at least {filled} different values (or filled bins); all {int(counts.sum())} "
-            f"voxels have {shown}. Give a threshold by number, or check the input and its range"
-        )
-    return counts[found[0] : found[-1] + 1], centers[found[0] : found[-1] + 1]
-
-
-def _number(value: Any) -> int | float:
-    number: int | float = np.asarray(value).item()
-    return number

@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from math import ceil, floor
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array, Field, Reduction, Values, Visit
-from bigseg.errors import ParameterError, PipelineError
+from bigseg.errors import ParameterError, PipelineError, ValuesError
 from bigseg.grid import Box, Shape
 from bigseg.storage.spec import Spec
-from bigseg.storage.units import voxels
+from bigseg.storage.units import parse_power, voxel_count, voxels
 
 REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([\w-]+)\}$")
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE.pattern)]
@@ -28,6 +30,22 @@ Length = float | str
 """A length in voxels, or with a unit: ``"2.5 um"``."""
 Lengths = Length | tuple[Length, ...]
 """One length for all axes, or one for each."""
+
+
+def _checked_size(text: str) -> str:
+    """A text that can be a size in some volume."""
+    try:
+        number, unit, power = parse_power(text, "size")
+    except ParameterError as error:
+        raise ValueError(str(error)) from error
+    if not number > 0 or (unit and power == 1):
+        raise ValueError(f"expected voxels, a volume like '100 um3', or in 2-D an area like '100 um2', found {text!r}")
+    return text
+
+
+Size = Annotated[int, Parameter(ge=1)] | Annotated[str, AfterValidator(_checked_size)]
+"""A number of voxels, or a volume with a unit: ``"100 um3"`` (in 2-D an area, ``"100 um2"``)."""
+Masking = Literal["", "result", "voxels", "input"]
 
 Result = Field | Reduction
 
@@ -77,8 +95,12 @@ class Op(BaseModel):
     """The whole-array computation that it equals."""
     example: ClassVar[str] = ""
     """A step of a pipeline file."""
+    local: ClassVar[bool] = False
+    """Whether its result at a voxel depends on voxels within a fixed distance."""
     refers: ClassVar[tuple[str, ...]] = ()
     """Parameters that name another step (an intensity volume), beside ``from``."""
+    masked: ClassVar[Masking] = ""
+    """What a step's ``mask`` does to it (`bigseg.ops.masked`); "": it takes none."""
 
     def references(self) -> Iterator[tuple[str, str, str]]:
         """Every ``${step.key}`` among the parameters: parameter, step, key."""
@@ -91,9 +113,15 @@ class Op(BaseModel):
     def bound(self, values: Values) -> Op:
         """The operation with its references replaced by computed values."""
         replaced: dict[str, Any] = {}
-        for name, step, key in self.references():
-            replaced[name] = values[step][key]
+        for name, _, _ in self.references():
+            value = getattr(self, name)
+            many = isinstance(value, (tuple, list))
+            replaced[name] = tuple(value_of(v, values) for v in value) if many else value_of(value, values)
         return self.model_copy(update=replaced) if replaced else self
+
+    def outside(self, spec: Spec) -> float:
+        """With ``masked = "input"``: the value that voxels outside of a mask get, which is never foreground."""
+        return 0
 
     def build(self, inputs: Sequence[Field], site: Site) -> Result:
         """Add the operation to the graph.
@@ -108,6 +136,9 @@ class Op(BaseModel):
 
 class LocalOp(Op):
     """An operation whose result at a voxel depends on voxels within a fixed distance."""
+
+    local: ClassVar[bool] = True
+    masked: ClassVar[Masking] = "result"
 
     def depth(self, spec: Spec) -> Shape:
         """Halo per axis in voxels."""
@@ -169,9 +200,19 @@ class LocalKernel:
 
 
 def value_of(value: Any, values: Values) -> Any:
-    """A parameter with its reference replaced by the computed value."""
+    """A parameter with its reference replaced by the computed value.
+
+    Raises
+    ------
+    ValuesError
+        When the step found no such value, as a method of ``try_all`` that failed.
+    """
     if isinstance(value, str) and (match := REFERENCE.match(value)):
-        return values[match[1]][match[2]]
+        found = values[match[1]]
+        if match[2] not in found:
+            why = found.get("failed", {}).get(match[2], "it has no such value")
+            raise ValuesError(f"{value} is not known, as step {match[1]!r} did not find it: {why}")
+        return found[match[2]]
     return value
 
 
@@ -192,3 +233,16 @@ def in_voxels(lengths: Lengths, spec: Spec, name: str) -> tuple[float, ...]:
     if any(not value >= 0 for value in result):
         raise ParameterError(f"{name} {lengths}: expected values of 0 or more")
     return result
+
+
+def in_count(size: Size, spec: Spec, *, up: bool) -> int:
+    """A size as a whole number of voxels: the least that reaches it (``up``), or the most that it holds.
+
+    Raises
+    ------
+    ParameterError
+        When a unit meets a volume without one, or is an area in 3-D.
+    """
+    count = voxel_count(size, spec.spacing, spec.unit)
+    slack = 1e-9 * count  # what converting units rounds is no voxel
+    return max(1, ceil(count - slack)) if up else floor(count + slack)

@@ -44,6 +44,8 @@ class Paint:
     kind: Literal["mask", "labels"]
     dtype: str
     shape: Shape
+    rest: bool = False
+    """Whether the mask holds the voxels outside of all components, too."""
     haloed = False
     cost = 4.0
 
@@ -79,6 +81,7 @@ class Paint:
             )
         table = maps[f"map-{self.view}"]
         table = table != 0 if self.kind == "mask" else table.astype(self.dtype)
+        table[0] = self.rest
         out = np.empty(box.shape, table.dtype)
         paint(found, table, out)
         return out
@@ -176,13 +179,21 @@ class Objects:
 
     def field(self, site: Site, view: View, kind: Literal["mask", "labels"]) -> Field:
         """A view as a mask or label image."""
+        return self._painted(site, view, kind, Seen(self, view, kind))
+
+    def and_rest(self, site: Site, view: View) -> Field:
+        """Mask of a view's objects and of the voxels that belong to no component at all."""
+        return self._painted(site, view, "mask", None)
+
+    def _painted(self, site: Site, view: View, kind: Literal["mask", "labels"], seen: Seen | None) -> Field:
         source = self.collect.fields[0]
         dtype = np.dtype(bool) if kind == "mask" else np.dtype(np.uint32)
         if kind == "labels" and self.labelling.identity == "equal":
             dtype = source.spec.dtype
         spec = source.spec.but(dtype=dtype, kind=kind)
-        paint = Paint(self.merge.name, self.collect.name, self.labelling, self.view(view), kind, str(dtype), spec.shape)
-        return Field(site.name, spec, paint, (source,), (self.merge,), tag=Seen(self, view, kind))
+        names = self.merge.name, self.collect.name
+        paint = Paint(*names, self.labelling, self.view(view), kind, str(dtype), spec.shape, rest=seen is None)
+        return Field(site.name, spec, paint, (source,), (self.merge,), tag=seen)
 
 
 @dataclass(frozen=True)
@@ -199,10 +210,10 @@ class Seen:
         return None if found is None else int(found)
 
 
-def depends(field: Field, reduction: Reduction) -> bool:
-    """Whether a field can be computed only after a reduction."""
+def depends(on: Field | Reduction, reduction: Reduction) -> bool:
+    """Whether a field or a reduction can be computed only after a reduction."""
     seen: set[int] = set()
-    todo: list[Field | Collect | Reduction] = [field]
+    todo: list[Field | Collect | Reduction] = [on]
     while todo:
         node = todo.pop()
         if node is reduction:

@@ -1,4 +1,4 @@
-"""Filters: gaussian and median."""
+"""Filters: gaussian."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 from pydantic import Field as Parameter
-from pydantic import field_validator
 
 from bigseg.engine.field import Array
-from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import linear, rank
+from bigseg.local import linear
 from bigseg.ops.base import Lengths, LocalOp, in_voxels
 from bigseg.storage.spec import Spec
 
@@ -54,53 +52,3 @@ class Gaussian(LocalOp):
     def compute(self, array: Array, keep: tuple[slice, ...], spec: Spec) -> Array:
         """Smooth one block."""
         return linear.gaussian(array, in_voxels(self.sigma, spec, "sigma"), keep)
-
-
-class Median(LocalOp):
-    """Median over a box; keeps the dtype, exact.
-
-    Mode reflect. Depth: half the size. Cost: 3 to 5 ns a voxel a core for 3^3 of 8 and
-    16 bits, 60 to 300 for larger boxes.
-
-    >>> import numpy as np, bigseg
-    >>> bigseg.median(np.array([[9, 1, 1]]), size=(1, 3))
-    array([[9, 1, 1]])
-    """
-
-    op: ClassVar[str] = "median"
-    oracle: ClassVar[str] = "scipy.ndimage.median_filter, exactly"
-    example: ClassVar[str] = "{id: clean, op: median, size: 3}"
-
-    size: int | tuple[int, ...] = Parameter(3, description="odd width of the box in voxels; one or one per axis")
-
-    @field_validator("size")
-    @classmethod
-    def _odd(cls, size: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        for item in size if isinstance(size, tuple) else (size,):
-            if item < 1 or item % 2 == 0:
-                raise ValueError(f"expected odd widths of 1 or more, found {item}")
-        return size
-
-    def _sizes(self, spec: Spec) -> tuple[int, ...]:
-        sizes = self.size if isinstance(self.size, tuple) else (self.size,) * spec.ndim
-        if len(sizes) != spec.ndim:
-            raise ParameterError(
-                f"size {self.size}: expected one value or {spec.ndim} ({', '.join(spec.axes)}), found {len(sizes)}"
-            )
-        return sizes
-
-    def depth(self, spec: Spec) -> Shape:
-        """Half the box."""
-        return tuple(size // 2 for size in self._sizes(spec))
-
-    def cost(self, spec: Spec) -> float:
-        """Networks for boxes of 3, counting for larger ones."""
-        return 4.0 if max(self._sizes(spec)) <= 3 else 100.0
-
-    def memory(self, spec: Spec, outer: Shape, inner: Shape) -> int:
-        """Sorted columns."""
-        return rank.median_working_bytes(outer, inner, self._sizes(spec), spec.dtype)
-
-    def compute(self, array: Array, keep: tuple[slice, ...], spec: Spec) -> Array:
-        """Filter one block."""
-        return rank.median(array, self._sizes(spec), keep)

@@ -96,16 +96,17 @@ class CollectComponents:
             rows["value"] = arrays[0].reshape(-1)[first_voxels(found)].astype(np.uint64)
         else:
             planes = shell(found)[-len(self.shape) :]
-            for axis, side in _inner_faces(inner, self.shape):
-                rows[plane_name(axis, side)] = planes[axis][side].reshape(_plane_shape(inner, axis))
+            for axis, side in inner_faces(inner, self.shape):
+                rows[plane_name(axis, side)] = planes[axis][side].reshape(plane_shape(inner, axis))
         return rows
 
 
-def _plane_shape(inner: Box, axis: int) -> Shape:
+def plane_shape(inner: Box, axis: int) -> Shape:
+    """Shape of a block's plane across an axis."""
     return inner.shape[:axis] + inner.shape[axis + 1 :]
 
 
-def _inner_faces(inner: Box, shape: Shape) -> list[tuple[int, int]]:
+def inner_faces(inner: Box, shape: Shape) -> list[tuple[int, int]]:
     """The faces of a block that meet other blocks: axis and side (0 low, 1 high)."""
     low = [(axis, 0) for axis, start in enumerate(inner.start) if start > 0]
     return low + [(axis, 1) for axis, stop in enumerate(inner.stop) if stop < shape[axis]]

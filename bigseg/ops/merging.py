@@ -20,7 +20,7 @@ from bigseg.grid import Block, Grid, Shape
 from bigseg.local.faces import join_planes
 from bigseg.local.unionfind import union_pairs
 from bigseg.ops.labelling import Identity, plane_name
-from bigseg.ops.table import Condition, Measure, Rows, TableRequest, merge_rows, write_objects
+from bigseg.ops.table import Measure, Predicate, Rows, TableRequest, merge_rows, write_objects
 from bigseg.storage.spec import Spec
 
 JOINED_TOGETHER = 16
@@ -101,10 +101,13 @@ def forward(ndim: int, connectivity: int) -> list[Shape]:
 
 @dataclass(frozen=True)
 class View:
-    """Objects chosen from a set of components: which are shown, and among which the ids are counted."""
+    """Objects chosen from a set of components: which are shown, and among which the ids are counted.
 
-    shown: tuple[Condition, ...] = ()
-    counted: tuple[Condition, ...] = ()
+    Each condition sees the objects that those before it have left.
+    """
+
+    shown: tuple[Predicate, ...] = ()
+    counted: tuple[Predicate, ...] = ()
 
     def bind(self, values: Values) -> View:
         """With computed thresholds."""
@@ -184,7 +187,7 @@ class Merge:
         """The final id of every object, 0 where it is not shown."""
         shown = np.ones(len(rows["size"]), bool)
         for condition in view.shown:
-            shown &= condition.holds(rows)
+            shown &= condition.holds(rows, shown)
         if self.identity == "equal":
             numbers = rows["value"]
             if numbers.size and int(numbers.max()) < 2**32:
@@ -192,7 +195,7 @@ class Merge:
             return np.where(shown, numbers, numbers.dtype.type(0))
         counted = np.ones(len(shown), bool)
         for condition in view.counted:
-            counted &= condition.holds(rows)
+            counted &= condition.holds(rows, counted)
         if np.count_nonzero(counted) >= 2**32:
             raise ValuesError(
                 f"{self.name}: {np.count_nonzero(counted)} objects are more than uint32 labels can number; remove "

@@ -10,19 +10,19 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
-from bigseg.ops.base import Op, Site
+from bigseg.ops.base import Masking, Op, Site, Size, in_count
 from bigseg.ops.components import Objects, Seen, depends
 from bigseg.ops.hysteresis import check_connectivity
 from bigseg.ops.labelling import Foreground
 from bigseg.ops.merging import View
-from bigseg.ops.table import Condition, TableRequest
+from bigseg.ops.table import Condition, Predicate, TableRequest
 
 
 class Label(Op):
     """Connected components of the voxels that are not zero, numbered 1..N in raster order of their first voxel.
 
     Exactly scipy.ndimage.label's array; dtype uint32. Where the input is a mask of components with the same
-    connectivity (after hysteresis or remove_small), nothing is labelled again. Cost: two passes, about 4 ns a
+    connectivity (after hysteresis, remove_small, select …), nothing is labelled again. Cost: two passes, about 4 ns a
     voxel a core each.
 
     >>> import numpy as np, bigseg
@@ -33,6 +33,7 @@ class Label(Op):
     op: ClassVar[str] = "label"
     oracle: ClassVar[str] = "scipy.ndimage.label, exactly"
     example: ClassVar[str] = "{id: objects, op: label, connectivity: 3}"
+    masked: ClassVar[Masking] = "input"
 
     connectivity: int = Parameter(1, ge=1, le=3, description="1..ndim as scikit-image; 3-D: 6, 18, 26 neighbours")
 
@@ -49,7 +50,7 @@ class Label(Op):
 
 
 class RemoveSmall(Op):
-    """Keep the objects of ``min_size`` voxels and more.
+    """Keep the objects of ``min_size`` voxels and more, or of a volume like "100 um3" and more.
 
     On a mask, objects are its components; on labels, each label is an object, and ids are kept unless
     ``relabel``. Cost: nothing after an operation on the same components, else two passes.
@@ -63,32 +64,16 @@ class RemoveSmall(Op):
     oracle: ClassVar[str] = "skimage.morphology.remove_small_objects, exactly"
     example: ClassVar[str] = "{id: clean, op: remove_small, min_size: 27}"
 
-    min_size: int = Parameter(ge=1, description="voxels of the smallest object that is kept")
+    min_size: Size = Parameter(description='smallest object that is kept: voxels, or with a unit ("100 um3")')
     connectivity: int = Parameter(1, ge=1, le=3, description="what is one object of a mask; 1..ndim as scikit-image")
     relabel: bool = Parameter(False, description="number the labels that are left 1..N")
 
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """One more condition on a known set of components, or on a new one."""
         (field,) = inputs
-        refuse_floats(field, site, self.op)
-        large = Condition("size", "at least", self.min_size)
-        if is_mask(field):
-            check_connectivity(self.connectivity, field, site)
-            seen = same_components(field, self.connectivity)
-            if seen is None:
-                objects = Objects.of(field, site, Foreground(), self.connectivity, site.after(self))
-                seen = Seen(objects, View(), "mask")
-            chosen = (*seen.view.shown, large)
-            return seen.objects.field(site, View(chosen, chosen), "mask")
-        labels = by_label(field, site)
-        chosen = (*labels.view.shown, large)
-        if self.relabel and labels.objects.labelling.identity == "equal":
-            raise PipelineError(
-                f"step {site.name!r}: relabel is not possible for labels that were read from a file: "
-                "label the mask instead"
-            )
-        view = View(chosen, chosen) if self.relabel else replace(labels.view, shown=chosen)
-        return labels.objects.field(site, view, "labels")
+        seen = find_objects(field, site, self.connectivity, self.op)
+        least = in_count(self.min_size, field.spec, up=True)
+        return keep(seen, site, Condition("size", "at least", least), self.relabel)
 
 
 class Regions(Op):
@@ -125,7 +110,7 @@ class Regions(Op):
         names = (
             () if self.intensity is None else (self.intensity,) if isinstance(self.intensity, str) else self.intensity
         )
-        sources = [_volume(name, site) for name in names]
+        sources = [named_volume(name, site) for name in names]
         if any(depends(source, seen.objects.merge) for source in sources):
             seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
         for source in sources:
@@ -137,8 +122,14 @@ class Regions(Op):
         return seen.objects.merge
 
 
-def _volume(name: str, site: Site) -> Field:
-    """The step or input that an intensity names."""
+def named_volume(name: str, site: Site) -> Field:
+    """The step or input that an intensity names.
+
+    Raises
+    ------
+    PipelineError
+        When it is none before this step.
+    """
     source = site.steps.get(name)
     if not isinstance(source, Field):
         known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
@@ -165,6 +156,43 @@ def by_label(field: Field, site: Site) -> Seen:
         return field.tag
     objects = Objects.of(field, site, Foreground(), 1, identity="equal")
     return Seen(objects, View(), "labels")
+
+
+def find_objects(field: Field, site: Site, connectivity: int, op: str) -> Seen:
+    """What a predicate chooses from: the components of a mask, or each label; a known set, or a new one.
+
+    Raises
+    ------
+    PipelineError, ParameterError
+        When the field holds floats, or the connectivity does not fit its axes.
+    """
+    refuse_floats(field, site, op)
+    if not is_mask(field):
+        return by_label(field, site)
+    check_connectivity(connectivity, field, site)
+    seen = same_components(field, connectivity)
+    if seen is None:
+        seen = Seen(Objects.of(field, site, Foreground(), connectivity), View(), "mask")
+    return seen
+
+
+def keep(seen: Seen, site: Site, predicate: Predicate, relabel: bool) -> Field:
+    """The objects shown so far for which a predicate holds; labels keep their ids unless ``relabel``.
+
+    Raises
+    ------
+    PipelineError
+        When labels of a file should be numbered anew.
+    """
+    chosen = (*seen.view.shown, predicate)
+    if seen.kind == "mask":
+        return seen.objects.field(site, View(chosen, chosen), "mask")
+    if relabel and seen.objects.labelling.identity == "equal":
+        raise PipelineError(
+            f"step {site.name!r}: relabel is not possible for labels that were read from a file: label the mask instead"
+        )
+    view = View(chosen, chosen) if relabel else replace(seen.view, shown=chosen)
+    return seen.objects.field(site, view, "labels")
 
 
 def refuse_floats(field: Field, site: Site, op: str) -> None:

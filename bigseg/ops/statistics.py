@@ -22,7 +22,7 @@ from bigseg.local.histogram import COUNTED, bin_centers, bin_counts, count_value
 from bigseg.storage.scratch import Arrays
 
 BINS = 256
-JOIN = {"counts": np.add, "least": np.minimum, "greatest": np.maximum}
+JOIN = {"counts": np.add, "outline": np.add, "refined": np.add, "least": np.minimum, "greatest": np.maximum}
 """How partial results of each kind add up; integers and extremes only, so any order gives the same bits."""
 
 
@@ -39,14 +39,18 @@ class CollectExtremes:
         return self
 
     def collect(self, arrays: Sequence[Array], visit: Visit) -> Mapping[str, Array]:
-        """Two numbers."""
+        """Two numbers; of no voxels those that change nothing."""
+        dtype = arrays[0].dtype
+        if not arrays[0].size:
+            info = None if dtype.kind == "f" else np.iinfo(dtype)
+            ends = (np.inf, -np.inf) if info is None else (info.max, info.min)
+            return {"least": np.array(ends[:1], dtype), "greatest": np.array(ends[1:], dtype)}
         found = extremes(arrays[0])
         if found.nans or found.infs:
             raise ValuesError(
                 f"{found.nans} NaN and {found.infs} infinite values arose in block {visit.block.number}: expected "
                 "finite values; check the steps before"
             )
-        dtype = arrays[0].dtype
         return {"least": np.array([found.minimum], dtype), "greatest": np.array([found.maximum], dtype)}
 
 
@@ -84,14 +88,16 @@ class Fold:
 
     name: str
     source: str
+    size: int = 1 << 20
+    """Bytes of a partial result, at most."""
 
     def units(self, grid: Grid) -> int:
         """One task a group."""
         return -(-len(grid) // fan(grid))
 
     def memory(self, grid: Grid) -> int:
-        """Two tables of counts."""
-        return 4 << 20
+        """The sum, the result that is added, and one of them packed."""
+        return 3 * self.size + (1 << 20)
 
     def bind(self, values: Values) -> Fold:
         """Nothing to bind."""
@@ -126,6 +132,8 @@ class FindRange:
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
         """Least and greatest value."""
         found = folded(space, self.source)
+        if found["least"][0] > found["greatest"][0]:
+            raise ValuesError(f"{self.source}: there is no voxel to look at: check the mask")
         return {"least": found["least"][0].item(), "greatest": found["greatest"][0].item()}
 
 
@@ -155,14 +163,17 @@ def value_range(field: Field, name: str) -> Reduction:
     return Reduction(f"{name}.range", (fold,), FindRange(fold.name), keys=("least", "greatest"))
 
 
-def counting(field: Field, name: str) -> tuple[Reduction, str]:
-    """Adds what counts a field's values; gives back the fold of the counts, and the name of the range's reduction."""
+def counting(field: Field, name: str, found: Reduction | None = None) -> tuple[Reduction, str]:
+    """Adds what counts a field's values; gives back the fold of the counts, and the name of the range's reduction.
+
+    ``found`` is a reduction that knows the range already: values ``least`` and ``greatest``.
+    """
     dtype = "uint8" if field.spec.dtype.kind == "b" else str(field.spec.dtype)
     if dtype in COUNTED:
         collect = Collect(f"{name}.counts", [field], CollectCounts(dtype))
         range_of = ""
     else:
-        found = value_range(field, name)
+        found = found or value_range(field, name)
         range_of = found.name
         collect = Collect(f"{name}.counts", [field], CollectCounts(dtype, range_of), after=[found])
     fold = Reduction(f"{name}.counts-fold", (collect,), Fold(f"{name}.counts-fold", collect.name))
@@ -198,8 +209,8 @@ class Counts:
         return counts, values_of(self.dtype)
 
 
-def counts_of(field: Field, name: str) -> tuple[Reduction, Counts]:
-    """The fold of a field's counts, and how a reduction after it reads them."""
-    fold, range_of = counting(field, name)
+def counts_of(field: Field, name: str, found: Reduction | None = None) -> tuple[Reduction, Counts]:
+    """The fold of a field's counts, and how a reduction after it reads them; ``found`` as in `counting`."""
+    fold, range_of = counting(field, name, found)
     dtype = "uint8" if field.spec.dtype.kind == "b" else str(field.spec.dtype)
     return fold, Counts(fold.name, dtype, range_of)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -51,6 +51,11 @@ class Measure:
     def prefix(self) -> str:
         """Of its columns."""
         return f"m{self.index}-"
+
+    @property
+    def extremes(self) -> tuple[str, ...]:
+        """Which of min and max are taken; sums bring both."""
+        return tuple(name for name in ("min", "max") if name in self.what or "sum" in self.what)
 
     @property
     def shift(self) -> int:
@@ -141,25 +146,34 @@ def _empty(name: str, dtype: np.dtype, count: int) -> Array:
     return np.full(count, highest if joiner is np.minimum else lowest, dtype)
 
 
+class Predicate(Protocol):
+    """What chooses objects by their rows."""
+
+    def bind(self, values: Values) -> Predicate:
+        """With computed values."""
+
+    def holds(self, rows: Rows, among: Array) -> Array:
+        """Which rows it chooses; ``among`` says which are left by the predicates before it."""
+
+
 @dataclass(frozen=True)
 class Condition:
-    """A condition on a column: at least, above or below a value, which an earlier step may compute."""
+    """A condition on a column: at least, at most, above or below a value, which an earlier step may compute."""
 
     column: str
-    relation: Literal["at least", "above", "below"]
+    relation: Literal["at least", "at most", "above", "below"]
     value: float | str
 
     def bind(self, values: Values) -> Condition:
         """With the computed value."""
         return replace(self, value=value_of(self.value, values))
 
-    def holds(self, rows: Rows) -> Array:
-        """For which rows it holds; strict but for "at least", floats at the column's precision."""
+    def holds(self, rows: Rows, among: Array) -> Array:
+        """For which rows it holds; above and below are strict, floats at the column's precision."""
         column = rows[self.column]
         value = column.dtype.type(self.value) if column.dtype.kind == "f" else self.value
-        if self.relation == "at least":
-            return np.asarray(column >= value)
-        return np.asarray(column > value if self.relation == "above" else column < value)
+        compare = {"at least": np.greater_equal, "at most": np.less_equal, "above": np.greater, "below": np.less}
+        return np.asarray(compare[self.relation](column, value))
 
 
 @dataclass(frozen=True)
@@ -183,27 +197,35 @@ def write_objects(path: Path, request: TableRequest, rows: Rows, ids: Array, spe
     """
     shown = np.flatnonzero(ids)
     shown = shown[np.argsort(ids[shown], kind="stable")]
+    columns = {"label": ids[shown], **geometry(rows, shown, spec)}
+    for name, item in request.intensities:
+        tail = "" if len(request.intensities) == 1 else f"-{name}"
+        columns |= {f"{key}{tail}": column for key, column in intensities(rows, shown, item).items()}
+    notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
+    write_table(path, columns, notes)
+
+
+def geometry(rows: Rows, shown: Array, spec: Spec) -> Rows:
+    """Columns on the size and the place of objects: counts and boxes in voxels, areas and centroids physical."""
     size = rows["size"][shown]
-    columns: dict[str, Array] = {
-        "label": ids[shown],
-        "num_pixels": size,
-        "area": size * float(prod(spec.spacing)),
-    }
+    columns: Rows = {"num_pixels": size, "area": size * float(prod(spec.spacing))}
     for axis in range(spec.ndim):
         columns[f"bbox-{axis}"] = rows[f"low-{axis}"][shown]
     for axis in range(spec.ndim):
         columns[f"bbox-{axis + spec.ndim}"] = rows[f"high-{axis}"][shown]
     for axis, (step, origin) in enumerate(zip(spec.spacing, spec.origin, strict=True)):
         columns[f"centroid-{axis}"] = rows[f"sum-{axis}"][shown] / size * step + origin
-    for name, item in request.intensities:
-        tail = "" if len(request.intensities) == 1 else f"-{name}"
-        columns[f"intensity_min{tail}"] = rows[f"{item.prefix}min"][shown]
-        columns[f"intensity_max{tail}"] = rows[f"{item.prefix}max"][shown]
+    return columns
+
+
+def intensities(rows: Rows, shown: Array, item: Measure) -> Rows:
+    """Columns on the values of one volume: min and max, and where sums were taken mean and std."""
+    columns = {f"intensity_{what}": rows[f"{item.prefix}{what}"][shown] for what in item.extremes}
+    if "sum" in item.what:
         total, square = (_whole(rows, f"{item.prefix}{what}", shown) for what in ("sum", "square"))
-        mean, std = moments(total, square, size, item.shift)
-        columns[f"intensity_mean{tail}"], columns[f"intensity_std{tail}"] = mean, std
-    notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
-    write_table(path, columns, notes)
+        mean, std = moments(total, square, rows["size"][shown], item.shift)
+        columns |= {"intensity_mean": mean, "intensity_std": std}
+    return columns
 
 
 def moments(total: Array, square: Array, size: Array, shift: int) -> tuple[Array, Array]:

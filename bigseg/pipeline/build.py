@@ -9,6 +9,7 @@ from pathlib import Path
 from bigseg.engine.field import Field, Reduction, Write
 from bigseg.errors import PipelineError
 from bigseg.ops.base import Result, Site
+from bigseg.ops.masked import build_masked
 from bigseg.pipeline.steps import Step, unknown
 
 
@@ -26,7 +27,8 @@ def build(steps: Sequence[Step], save: Sequence[str], inputs: Mapping[str, Field
     """Connect the steps.
 
     A step reads what ``from`` names, by default the nearest step before it that gives a volume; the first
-    reads the input. With nothing under ``save``, the last volume is saved.
+    reads the input. It is computed where ``mask`` is, if it has one. With nothing under ``save``, the last volume
+    is saved.
 
     Raises
     ------
@@ -41,7 +43,10 @@ def build(steps: Sequence[Step], save: Sequence[str], inputs: Mapping[str, Field
             raise PipelineError(f"step id {step.id!r} is used twice: every id must be unique, and no input's name")
         fields = [_volume(known, name, step.id) for name in step.sources] or [latest]
         site = Site(step.id, known)
-        result = step.op.build(fields, site)
+        if step.mask:
+            result = build_masked(step.op, fields, _volume(known, step.mask, step.id, "mask"), site)
+        else:
+            result = step.op.build(fields, site)
         known[step.id] = built.results[step.id] = result
         if isinstance(result, Field):
             latest = result
@@ -59,12 +64,12 @@ def build(steps: Sequence[Step], save: Sequence[str], inputs: Mapping[str, Field
     return built
 
 
-def _volume(known: Mapping[str, Result], name: str, where: str) -> Field:
+def _volume(known: Mapping[str, Result], name: str, where: str, key: str = "from") -> Field:
     if name not in known:
-        raise PipelineError(f"step {where!r}: from: {unknown('step or input', name, known)}")
+        raise PipelineError(f"step {where!r}: {key}: {unknown('step or input', name, known)}")
     result = known[name]
     if not isinstance(result, Field):
         raise PipelineError(
-            f"step {where!r}: {name!r} gives values or a table, not a volume: name another step in `from`"
+            f"step {where!r}: {name!r} gives values or a table, not a volume: name another step in `{key}`"
         )
     return result

@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from bigseg.engine.field import Write
-from bigseg.engine.folder import RunFolder, ingest_folder
+from bigseg.engine.folder import RunFolder, differences, ingest_folder
 from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan, make_plan
+from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
-from bigseg.engine.source import identity, source_field
+from bigseg.engine.source import chosen, identity, source_field, stored
 from bigseg.engine.work import Limits
 from bigseg.errors import ChangedError, OutputError
 from bigseg.grid import Grid, Shape
 from bigseg.pipeline.build import Built
+from bigseg.pipeline.geometry import open_inputs
 from bigseg.pipeline.planning import plan_for
 from bigseg.pipeline.running import Prepared, Settings, Start, choose_executor, describe_existing, run_prepared
 from bigseg.storage.chunks import check_source
 from bigseg.storage.layout import read_node
+from bigseg.storage.roi import Roi
 from bigseg.storage.sources.opening import Origin, open_source
 from bigseg.storage.volume import Volume
 
@@ -65,6 +68,8 @@ def ingest(
     target: str | Path,
     *,
     spacing: float | str | Sequence[float | str] | None = None,
+    roi: Roi | None = None,
+    resample: Resampling | None = None,
     observe: Observer = lambda summary, done, units: None,
     **settings: Any,
 ) -> Volume:
@@ -75,6 +80,8 @@ def ingest(
     source : path of the file, folder or pattern, or an opened source.
     target : the image to make, by custom ``NAME.ome.zarr``.
     spacing : voxel size, ``"0.65 um"`` or one per axis; default: what the file says.
+    roi : the part that is stored, as of `Pipeline.run`.
+    resample : the voxel size that is stored, interpolated from the file's, as of `Pipeline.run`.
     settings : as of `Pipeline.run`.
 
     Returns
@@ -99,15 +106,18 @@ def ingest(
     """
     given = None if spacing is None or isinstance(spacing, (int, float, str)) else list(spacing)
     origin = open_source(source, spacing=given or spacing) if isinstance(source, (str, Path)) else source  # type: ignore[arg-type]
-    return prepare_ingest(origin, target, Settings(**settings | {"report": False})).run(observe)
+    part = open_inputs(origin, roi, resample)["input"]
+    return prepare_ingest(part, target, Settings(**settings | {"report": False})).run(observe)
 
 
 def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> Ingest:
     """All that can be refused before the first voxel is read."""
     path = Path(os.path.abspath(target))
-    if isinstance(origin, Volume):
-        check_source(origin)
-    source = {"content": identity(origin), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
+    below, box = stored(origin)
+    if isinstance(below, Volume):
+        check_source(below, box)
+    source = {"content": identity(below), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
+    source |= chosen(origin)
     work = RunFolder(ingest_folder(path))
     ours = _ours(path)
     finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
@@ -151,7 +161,10 @@ def _refuse_foreign(path: Path, ours: dict[str, Any], source: dict[str, Any], wo
     if restart:
         return
     if ours["source"] != source:
-        raise ChangedError(f"{path} was made from something else: give another name, or begin again with --restart")
+        changed = "\n  ".join(differences(ours["source"], source))
+        raise ChangedError(
+            f"{path} was made from something else:\n  {changed}\ngive another name, or begin again with --restart"
+        )
     if work.read() is None:
         raise OutputError(f"{path} is unfinished and its record {work.path} is gone: begin again with --restart")
 

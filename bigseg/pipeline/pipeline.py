@@ -12,23 +12,25 @@ import yaml
 from bigseg.engine.folder import RunFolder
 from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan, make_plan
+from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
-from bigseg.engine.source import source_field
+from bigseg.engine.source import source_field, stored
 from bigseg.engine.work import Limits
 from bigseg.errors import OutputError, PipelineError
 from bigseg.grid import Grid, Shape
 from bigseg.ops.base import Op
 from bigseg.pipeline.build import Built, build
+from bigseg.pipeline.code import with_code
+from bigseg.pipeline.geometry import Input, open_inputs
 from bigseg.pipeline.planning import Resources, local_resources, plan_for
 from bigseg.pipeline.preview import Preview, preview
 from bigseg.pipeline.recipes import find_pipeline
 from bigseg.pipeline.running import Prepared, Run, Settings, Start, choose_executor, run_prepared
 from bigseg.pipeline.steps import Step, parse, parse_file
 from bigseg.storage.chunks import check_source
-from bigseg.storage.sources.opening import Origin, open_source
+from bigseg.storage.roi import Roi
+from bigseg.storage.sources.opening import Origin
 from bigseg.storage.volume import Volume
-
-Input = str | Path | Origin
 
 
 class Pipeline:
@@ -62,14 +64,30 @@ class Pipeline:
         self.save = list(save)
 
     @classmethod
-    def load(cls, path: str | Path, changes: Sequence[str] = ()) -> Pipeline:
-        """Read a pipeline file, or a ready recipe by its name; ``changes`` are ``"step.parameter=value"``."""
-        return cls(*parse_file(find_pipeline(path), changes))
+    def load(cls, path: str | Path, changes: Sequence[str] = (), *, allow_code: bool = False) -> Pipeline:
+        """Read a pipeline file, or a ready recipe by its name.
+
+        Parameters
+        ----------
+        path : of the file, or the recipe's name.
+        changes : ``"step.parameter=value"``.
+        allow_code : whether the functions that ``map_block`` steps name may be loaded and run. They can do anything
+            that you can: allow it only for files that you trust.
+
+        Raises
+        ------
+        PipelineError
+            When the file is no pipeline, or names code that is not allowed.
+        """
+        found = find_pipeline(path)
+        steps, save = parse_file(found, changes)
+        return cls(with_code(steps, allow_code, found.parent), save)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Pipeline:
-        """From the content of a pipeline file."""
-        return cls(*parse(data))
+    def from_dict(cls, data: Mapping[str, Any], *, allow_code: bool = False) -> Pipeline:
+        """From the content of a pipeline file; ``allow_code`` as in `load`."""
+        steps, save = parse(data)
+        return cls(with_code(steps, allow_code), save)
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the pipeline's file."""
@@ -81,8 +99,7 @@ class Pipeline:
 
     def build(self, inputs: Input | Mapping[str, Input], folder: Path) -> tuple[Built, dict[str, Origin]]:
         """Open the inputs (metadata only) and connect the steps."""
-        named = dict(inputs) if isinstance(inputs, Mapping) else {"input": inputs}
-        origins = {name: open_source(item) if isinstance(item, (str, Path)) else item for name, item in named.items()}
+        origins = open_inputs(inputs)
         fields = {name: source_field(name, origin) for name, origin in origins.items()}
         fields.setdefault("input", next(iter(fields.values())))
         if any(step.id in fields for step in self.steps):
@@ -111,13 +128,28 @@ class Pipeline:
         plan = plan_for(make, shape, resources, block)
         return Prepared(built, origins, plan, folder, resources, settings)
 
-    def plan(self, inputs: Input | Mapping[str, Input], **settings: Any) -> Plan:
-        """The costed list of stages for a volume, without running it; ``settings`` as of `run`."""
+    def plan(
+        self,
+        inputs: Input | Mapping[str, Input],
+        *,
+        roi: Roi | None = None,
+        resample: Resampling | None = None,
+        **settings: Any,
+    ) -> Plan:
+        """The costed list of stages for a volume, without running it; parameters as of `run`."""
         chosen = Settings(**settings | {"restart": True})
-        return self.prepare(inputs, "run", chosen, local_resources(chosen.workers, chosen.memory)).plan
+        resources = local_resources(chosen.workers, chosen.memory)
+        return self.prepare(open_inputs(inputs, roi, resample), "run", chosen, resources).plan
 
     def preview(
-        self, inputs: Input | Mapping[str, Input], z: int | None = None, planes: int = 17, *, side: int = 1024
+        self,
+        inputs: Input | Mapping[str, Input],
+        z: int | None = None,
+        planes: int = 17,
+        *,
+        side: int = 1024,
+        roi: Roi | None = None,
+        resample: Resampling | None = None,
     ) -> Preview:
         """A picture of one plane under every step, computed on a small piece around it.
 
@@ -127,6 +159,7 @@ class Pipeline:
         z : the plane, by default the middle; 2-D images have none.
         planes : how many planes are computed, the one shown in their middle.
         side : longest side of the piece in y and x, in voxels; cut from the middle.
+        roi, resample : as of `run`; planes are counted within the region.
 
         Returns
         -------
@@ -137,13 +170,15 @@ class Pipeline:
         ParameterError
             When there is no such plane.
         """
-        return preview(self, inputs, z, planes, side)
+        return preview(self, open_inputs(inputs, roi, resample), z, planes, side)
 
     def run(
         self,
         inputs: Input | Mapping[str, Input],
         out: str | Path,
         *,
+        roi: Roi | None = None,
+        resample: Resampling | None = None,
         observe: Observer = lambda summary, done, units: None,
         **settings: Any,
     ) -> Run:
@@ -153,6 +188,10 @@ class Pipeline:
         ----------
         inputs : path of a volume (OME-Zarr, Zarr, TIFF, NPY), or a dict of several with names.
         out : the run's folder.
+        roi : the part of the volume that is computed on, as a volume of its own: ``"100:200,:,0.5mm:1mm"`` or one
+            slice or pair for each axis. Outputs lie in the whole volume's coordinates.
+        resample : the voxel size that is computed at: ``"5 um"``, ``"50%"``, or a mapping with ``spacing``,
+            ``interpolation`` and ``anti_alias``.
         settings : the fields of `Settings`.
 
         Returns
@@ -164,7 +203,7 @@ class Pipeline:
         BigsegError
             One of its kinds for everything that is refused or fails; finished blocks are kept.
         """
-        prepared, start = self.check(inputs, out, Settings(**settings))
+        prepared, start = self.check(open_inputs(inputs, roi, resample), out, Settings(**settings))
         return run_prepared(self.as_dict(), prepared, start, observe)
 
     def check(self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings) -> tuple[Prepared, Start]:
@@ -179,10 +218,11 @@ class Pipeline:
         resources, start = choose_executor(settings)
         prepared = self.prepare(inputs, out, settings, resources)
         for origin in prepared.origins.values():
-            if isinstance(origin, Volume):
-                if folder.path.is_relative_to(origin.path):
-                    raise OutputError(f"{folder.path} lies in the input {origin.path}: give a folder outside of it")
-                check_source(origin)
+            volume, box = stored(origin)
+            if isinstance(volume, Volume):
+                if folder.path.is_relative_to(volume.path):
+                    raise OutputError(f"{folder.path} lies in the input {volume.path}: give a folder outside of it")
+                check_source(volume, box)
         if settings.restart and folder.path.exists():
             with Lock(folder.lock):
                 folder.clear()

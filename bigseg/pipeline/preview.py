@@ -17,7 +17,6 @@ from bigseg.engine.source import Cropped, read_box
 from bigseg.engine.visit import depths, ordered
 from bigseg.errors import ParameterError, PipelineError
 from bigseg.grid import Box, Shape
-from bigseg.ops.base import LocalOp
 from bigseg.pipeline.build import Built
 from bigseg.report.pictures import Panel, draw_panels
 from bigseg.storage.sources.opening import Origin
@@ -25,7 +24,8 @@ from bigseg.storage.spec import Spec
 from bigseg.storage.volume import Volume
 
 if TYPE_CHECKING:
-    from bigseg.pipeline.pipeline import Input, Pipeline
+    from bigseg.pipeline.geometry import Input
+    from bigseg.pipeline.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _note(pipeline: Pipeline, spec: Spec, where: str, piece: Box) -> str:
         return f"{where}, computed from the whole volume: this is the result"
     part = " x ".join(f"{a}:{b}" for a, b in zip(*piece, strict=True))
     text = f"{where}, computed from voxels {part} alone"
-    seen = [step.id for step in pipeline.steps if not isinstance(step.op, LocalOp)]
+    seen = [step.id for step in pipeline.steps if not step.op.local]
     if not seen:
         return f"{text}; every step is local: this is the result"
     return (

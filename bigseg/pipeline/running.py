@@ -23,9 +23,10 @@ from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan
 from bigseg.engine.run import Executor, Observer, Summary, driver_memory, execute, to_write
 from bigseg.engine.serial import SerialExecutor
-from bigseg.engine.source import identity, place
+from bigseg.engine.source import chosen, identity, place, stored
 from bigseg.errors import LockedError, StorageError
 from bigseg.ops.components import Seen
+from bigseg.ops.normalise import Found
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.planning import Resources, local_resources
 from bigseg.report.page import write_report
@@ -245,8 +246,9 @@ def _terminable() -> Iterator[None]:
 def _described(origin: Origin) -> dict[str, Any]:
     """All that results depend on of an input: its content, and the description that sizes and tables come from."""
     spec = origin.spec
-    found = {"content": identity(origin), "shape": list(spec.shape), "dtype": str(spec.dtype), "kind": spec.kind}
-    return found | {"spacing": list(spec.spacing), "unit": spec.unit, "origin": list(spec.origin)}
+    found = {"content": identity(stored(origin)[0]), "shape": list(spec.shape)}
+    found |= {"dtype": str(spec.dtype), "kind": spec.kind}
+    return found | {"spacing": list(spec.spacing), "unit": spec.unit, "origin": list(spec.origin)} | chosen(origin)
 
 
 def _new_record(
@@ -259,12 +261,14 @@ def _new_record(
         "fingerprint": fingerprint(content),
         "pipeline": dict(pipeline),
         "inputs": {name: place(origin) for name, origin in prepared.origins.items()},
+        "parts": {name: found for name, origin in prepared.origins.items() if (found := chosen(origin))},
         "volume": {
             "shape": list(spec.shape),
             "dtype": str(spec.dtype),
             "axes": list(spec.axes),
             "spacing": list(spec.spacing),
             "unit": spec.unit,
+            "origin": list(spec.origin),
         },
         "block": list(prepared.plan.grid.block),
         "blocks": len(prepared.plan.grid),
@@ -305,6 +309,9 @@ def _values(built: Built, values: Values) -> dict[str, dict[str, Any]]:
             count = result.tag.count(values)
             if count is not None:
                 found[name] = {"objects": count}
+        elif isinstance(result, Field) and isinstance(result.tag, Found):
+            if told := result.tag.values(values):
+                found[name] = told
     return found
 
 

@@ -23,17 +23,23 @@ KEYS = ("version", "steps", "save")
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a pipeline: its id, the operation, and the ids of what it reads (empty: the step before)."""
+    """One operation of a pipeline: its id, the operation, and the ids of what it reads (empty: the step before).
+
+    ``mask`` is the id of an input or step: the step is computed only where that is not zero (`bigseg.ops.masked`).
+    """
 
     id: str
     op: Op
     sources: tuple[str, ...] = ()
+    mask: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The step as it stands in a pipeline file."""
         found: dict[str, Any] = {"id": self.id, "op": self.op.op}
         if self.sources:
             found["from"] = self.sources[0] if len(self.sources) == 1 else list(self.sources)
+        if self.mask:
+            found["mask"] = self.mask
         return found | self.op.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -123,7 +129,11 @@ def _step(item: dict[str, Any], where: str) -> Step:
         sources = (sources,)
     if not isinstance(sources, (list, tuple)) or not all(isinstance(source, str) for source in sources):
         raise PipelineError(f"{where}, step {name!r}: expected `from` to name a step or a list of steps")
-    return Step(name, make_op(OPS[kind], item, f"{where}, step {name!r}"), tuple(sources))
+    own = "mask" in OPS[kind].model_fields  # a parameter of the operation, not of the step
+    mask = "" if own else item.pop("mask", "")
+    if not isinstance(mask, str):
+        raise PipelineError(f"{where}, step {name!r}: expected `mask` to name an input or step, found {mask!r:.60}")
+    return Step(name, make_op(OPS[kind], item, f"{where}, step {name!r}"), tuple(sources), mask)
 
 
 def make_op(kind: type[Op], parameters: Mapping[str, Any], where: str) -> Op:

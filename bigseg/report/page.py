@@ -178,6 +178,7 @@ def _origin(folder: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
     resumed = "never interrupted" if starts == 1 else f"resumed {starts - 1} times" if starts > 2 else "resumed once"
     block = wording.by(record["block"])
     found = [(f"input {name}" if name != "input" else "input", str(path)) for name, path in record["inputs"].items()]
+    found += [(f"part of {name}", _part_words(part)) for name, part in record.get("parts", {}).items()]
     found += [
         ("folder", str(Path(folder).resolve())),
         ("where", f"{record.get('where', 'unknown')}"),
@@ -189,6 +190,17 @@ def _origin(folder: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("fingerprint", str(record.get("fingerprint", ""))),
     ]
     return found
+
+
+def _part_words(part: Mapping[str, Any]) -> str:
+    """What a run chose of an input, in words."""
+    words = {"channel": "channel", "level": "level", "roi": "voxels"}
+    found = [f"{word} {part[key]}" for key, word in words.items() if key in part]
+    if "resample" in part:
+        how = part["resample"]
+        smooth = ", smoothed first" if how.get("anti_alias") else ""
+        found.append(f"resampled to voxels of {wording.by(how['spacing'])}, {how['interpolation']}{smooth}")
+    return "; ".join(found)
 
 
 def _data_uri(png: bytes) -> str:

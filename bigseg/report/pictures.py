@@ -129,7 +129,7 @@ def layer_picture(plane: Plane, kind: Kind, *, spacing: Sequence[float] = (1.0, 
     return _png(indices, np.array([(0, 0, 0), *map(rgb, colours)], np.uint8), transparent=True)
 
 
-def draw_panels(panels: Sequence[Panel], title: str = "", longest: int = SIDE) -> bytes:
+def draw_panels(panels: Sequence[Panel], title: str = "", longest: int = SIDE, overlay: bool = True) -> bytes:
     """A row of planes under their names, and at its end the last mask or labels on the first image.
 
     Parameters
@@ -137,6 +137,7 @@ def draw_panels(panels: Sequence[Panel], title: str = "", longest: int = SIDE) -
     panels : all of the same area, the input first.
     title : above the row.
     longest : longest side of each plane in pixels.
+    overlay : draw the last one on the first, too.
 
     Returns
     -------
@@ -150,7 +151,7 @@ def draw_panels(panels: Sequence[Panel], title: str = "", longest: int = SIDE) -
     first = panels[0]
     drawn = [(panel.name, panel, _pixels(panel, [], longest)) for panel in panels]
     upper = [panel for panel in panels[1:] if panel.kind != "image"]
-    if first.kind == "image" and upper:
+    if overlay and first.kind == "image" and upper:
         over = _pixels(first, [(upper[-1].plane, upper[-1].kind)], longest)
         drawn.append((f"{upper[-1].name} on {first.name}", first, over))
     rows = ceil(len(drawn) / 5)

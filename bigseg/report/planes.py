@@ -7,19 +7,23 @@ which even that would decode too much (every page of a stack for one row of each
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from numpy.typing import NDArray
 
+from bigseg.engine.resampled import resampled
+from bigseg.engine.source import Cropped, stored
 from bigseg.errors import InputError, MissingChunkError
 from bigseg.grid import Box, Shape
 from bigseg.report.wording import by, cell, size
+from bigseg.storage.roi import parse_roi
 from bigseg.storage.sources.npy import NpyFile
 from bigseg.storage.sources.opening import Origin, open_source, read_box
 from bigseg.storage.spec import Kind, Spec
-from bigseg.storage.volume import Volume
+from bigseg.storage.volume import Missing, Volume
 
 LONGEST = 1000
 """Voxels along a side of what is read."""
@@ -58,6 +62,7 @@ class Levels:
     ----------
     path : of the volume.
     shape : that its finest level must have; None to take what is there.
+    part : what the run chose of it, as run.json says: channel, level, roi, resample.
 
     Raises
     ------
@@ -65,23 +70,40 @@ class Levels:
         When it is gone, cannot be read, or has another shape.
     """
 
-    def __init__(self, path: str, shape: Shape | None = None) -> None:
+    def __init__(self, path: str, shape: Shape | None = None, part: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self.fill = False
-        origin = open_source(path, allow_incomplete=True)
+        self.part = dict(part or {})
+        first = self.finest = int(self.part.get("level", 0))
+        origin = self._open(first)
         count = origin.levels if isinstance(origin, Volume) else 1
-        self.origins: list[Origin] = [origin]
-        self.origins += [open_source(path, level, allow_incomplete=True) for level in range(1, count)]
+        self.origins: list[Origin] = [origin, *(self._open(level) for level in range(first + 1, count))]
+        self.box: Box | None = None
+        if "roi" in self.part and "resample" not in self.part:
+            self.box = parse_roi(self.part["roi"], origin.spec)
         if shape is not None:
-            while self.origins and self.origins[0].spec.shape != shape:
+            while self.origins and self.spec.shape != shape:
                 del self.origins[0]  # the run read a coarser level of this image
+                self.finest += 1
             if not self.origins:
                 raise InputError(f"{path} has shape {origin.spec.shape}, the run's volume had {shape}: it was replaced")
 
+    def _open(self, level: int, missing: Missing = "error") -> Origin:
+        """A level; a resampled volume has but one, cut and resampled."""
+        channel = tuple(map(int, self.part["channel"].split(","))) if "channel" in self.part else None
+        origin = open_source(self.path, level, channel, missing, allow_incomplete=True)
+        if "resample" not in self.part:
+            return origin
+        if "roi" in self.part:
+            origin = Cropped(origin, parse_roi(self.part["roi"], origin.spec))
+        found: Origin = resampled(origin, self.part["resample"])
+        return found
+
     @property
     def spec(self) -> Spec:
-        """Of the finest level."""
-        return self.origins[0].spec
+        """Of the finest level, or of the part of it."""
+        finest = self.origins[0]
+        return finest.spec if self.box is None else Cropped(finest, self.box).spec
 
     def level_for(self, box: Box) -> int | None:
         """The finest level at which a box is small enough; None where there is none."""
@@ -94,7 +116,9 @@ class Levels:
     def scaled(self, box: Box, level: int) -> Box:
         """A box of the finest level in voxels of another; one plane stays one plane."""
         start, stop = [], []
-        for a, b, n, m in zip(*box, self.spec.shape, self.origins[level].spec.shape, strict=True):
+        if self.box is not None:
+            box = Cropped(self.origins[0], self.box).reads(box)
+        for a, b, n, m in zip(*box, self.origins[0].spec.shape, self.origins[level].spec.shape, strict=True):
             first = min(a * m // n, m - 1)
             start.append(first)
             stop.append(first + 1 if b - a == 1 else max(first + 1, -(-b * m // n)))
@@ -102,7 +126,7 @@ class Levels:
 
     def cost(self, box: Box, level: int) -> int:
         """Bytes that reading a box of the finest level at another level decodes."""
-        origin, part = self.origins[level], self.scaled(box, level)
+        origin, part = stored(self.origins[level], self.scaled(box, level))
         itemsize = origin.spec.dtype.itemsize
         if isinstance(origin, NpyFile):
             return part.size * itemsize
@@ -144,7 +168,7 @@ class Levels:
         except MissingChunkError:
             # The run was told to take missing chunks as the fill value, or it would have been refused.
             self.fill = True
-            return read_box(open_source(self.path, level, missing="fill", allow_incomplete=True), part)
+            return read_box(self._open(self.finest + level, "fill"), part)
 
 
 def middle_boxes(spec: Spec) -> dict[str, Box]:

@@ -80,8 +80,9 @@ def three_views(folder: Path, record: Mapping[str, Any]) -> tuple[list[View], li
     """
     shape = tuple(record["volume"]["shape"])
     notes: list[str] = []
-    inputs = _open({name: str(path) for name, path in record.get("inputs", {}).items()}, shape, notes)
-    saved = _open({name: str(folder / f"{name}.ome.zarr") for name in record.get("saved", [])}, shape, notes)
+    given = {name: str(path) for name, path in record.get("inputs", {}).items()}
+    inputs = _open(given, shape, notes, record.get("parts", {}))
+    saved = _open({name: str(folder / f"{name}.ome.zarr") for name in record.get("saved", [])}, shape, notes, {})
     levels = {**inputs, **saved}
     if not levels:
         return [], [*notes, "There is no volume to show."]
@@ -110,11 +111,13 @@ def three_views(folder: Path, record: Mapping[str, Any]) -> tuple[list[View], li
     return views, notes
 
 
-def _open(paths: Mapping[str, str], shape: tuple[int, ...], notes: list[str]) -> dict[str, Levels]:
+def _open(
+    paths: Mapping[str, str], shape: tuple[int, ...], notes: list[str], parts: Mapping[str, Any]
+) -> dict[str, Levels]:
     found = {}
     for name, path in paths.items():
         try:
-            found[name] = Levels(path, shape)
+            found[name] = Levels(path, shape, parts.get(name))
         except (BigsegError, OSError, ValueError) as error:
             notes.append(f"{name} could not be opened: {error}")
     return found

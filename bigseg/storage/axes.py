@@ -112,7 +112,8 @@ def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequ
         )
     wanted = long if len(chosen) == len(long) else list(range(len(shape)))
     if chosen and len(chosen) != len(wanted) and chosen != [0]:
-        raise ParameterError(f"channel={channel!r}: {where} has {len(long)} leading axes to choose from")
+        advice = "" if long else "; leave it out, or name the input that it is of (--channel xray=1)"
+        raise ParameterError(f"channel={channel!r}: {where} has {len(long)} leading axes to choose from{advice}")
     prefix = [0] * len(shape)
     for axis, index in zip(wanted, chosen, strict=False):
         if not 0 <= index < shape[axis]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bigseg.errors import CorruptChunkError, InputError, MissingChunkError, StorageError
-from bigseg.grid import Shape
+from bigseg.grid import Box, Shape
 from bigseg.storage.layout import Layout, read_node
 
 if TYPE_CHECKING:
@@ -46,12 +46,13 @@ class Presence(NamedTuple):
     first_empty: list[str]
 
 
-def check_source(volume: Volume) -> None:
+def check_source(volume: Volume, box: Box | None = None) -> None:
     """Refuse a volume with missing chunks (unless it is to be filled) or with files of 0 bytes.
 
     Parameters
     ----------
     volume : an opened volume.
+    box : only the chunks of this box are looked at.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def check_source(volume: Volume) -> None:
     One walk of the folder: 100,000 files in about a second on a local disk. The indexes of up to 2,000
     shards are read too.
     """
-    found = presence(volume)
+    found = presence(volume, box=box)
     if found.empty:
         raise CorruptChunkError(
             f"{volume.folder}: {found.empty} files have 0 bytes ({_some(found.first_empty, found.empty)}): "
@@ -74,7 +75,7 @@ def check_source(volume: Volume) -> None:
     if volume.missing == "error":
         if found.missing:
             raise missing_error(volume, found.missing, found.first_missing)
-        inner, first = missing_in_shards(volume)
+        inner, first = missing_in_shards(volume, box=box)
         if inner:
             raise missing_error(volume, inner, first)
 
@@ -88,35 +89,40 @@ def missing_error(volume: Volume, count: int, first: list[str]) -> MissingChunkE
     )
 
 
-def missing_chunks(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
+def missing_chunks(volume: Volume, limit: int = 10, box: Box | None = None) -> tuple[int, list[str]]:
     """How many files of a volume are missing, and the keys of the first ones in raster order.
 
     Parameters
     ----------
     volume : an opened volume; where it is one channel of an array, only its own chunks count.
     limit : how many keys to give.
+    box : only the files of this box count.
     """
-    found = presence(volume, limit)
+    found = presence(volume, limit, box)
     return found.missing, found.first_missing
 
 
-def presence(volume: Volume, limit: int = 10) -> Presence:
-    """Count missing and empty files of a volume in one walk of its folder."""
+def presence(volume: Volume, limit: int = 10, box: Box | None = None) -> Presence:
+    """Count missing and empty files of a volume, or of a box of it, in one walk of its folder."""
     layout = layout_of(volume)
     lead = _lead(volume, layout)
-    there = np.zeros(layout.counts[len(lead) :], bool)
+    part = _cells(volume, layout.shard[len(lead) :], box)
+    there = np.ones(layout.counts[len(lead) :], bool)
+    there[part] = False
     empty = []
     for file in walk(volume, layout):
-        there[file.position[len(lead) :]] = True
-        if not file.size:
+        position = file.position[len(lead) :]
+        if not file.size and _inside(position, part):
             empty.append(file.position)
+        there[position] = True
     absent = np.flatnonzero(~there.ravel())
     first = [layout.key((*lead, *map(int, np.unravel_index(flat, there.shape)))) for flat in absent[:limit]]
     return Presence(len(absent), first, len(empty), [layout.key(at) for at in sorted(empty)[:limit]])
 
 
-def missing_in_shards(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
-    """How many chunks are marked as absent inside shards that are there, where these are few enough to look.
+def missing_in_shards(volume: Volume, limit: int = 10, box: Box | None = None) -> tuple[int, list[str]]:
+    """How many chunks of a volume, or of shards that a box of it touches, are marked as absent inside shards that
+    are there, where these are few enough to look.
 
     Raises
     ------
@@ -124,7 +130,9 @@ def missing_in_shards(volume: Volume, limit: int = 10) -> tuple[int, list[str]]:
         When a shard is too short to hold its index.
     """
     layout = layout_of(volume)
-    files = [] if layout.index is None else sorted(islice(walk(volume, layout), INDEXED + 1))
+    part = _cells(volume, layout.shard[len(volume.prefix) :], box)
+    here = (file for file in walk(volume, layout) if _inside(file.position[len(volume.prefix) :], part))
+    files = [] if layout.index is None else sorted(islice(here, INDEXED + 1))
     if len(files) > INDEXED:
         return 0, []
     inside = tuple(s // c for s, c in zip(layout.shard, layout.chunk, strict=True))
@@ -220,6 +228,21 @@ def _flat(folder: str, head: str, lead: Shape, counts: Shape) -> Iterator[File]:
                 state = entry.stat()
                 if S_ISREG(state.st_mode):
                     yield File(position, state.st_size, state.st_mtime_ns)
+
+
+def _cells(volume: Volume, cell: Shape, box: Box | None) -> tuple[slice, ...]:
+    """The files that a box touches, along the stored axes behind the prefix."""
+    if box is None:
+        return (slice(None),) * len(cell)
+    found = [slice(None)] * len(cell)
+    for axis, (start, stop) in enumerate(zip(*box, strict=True)):
+        stored = volume.order[axis] if volume.order else axis
+        found[stored] = slice(start // cell[stored], -(-stop // cell[stored]))
+    return tuple(found)
+
+
+def _inside(position: Shape, part: tuple[slice, ...]) -> bool:
+    return all(s == slice(None) or s.start <= p < s.stop for p, s in zip(position, part, strict=True))
 
 
 def _lead(volume: Volume, layout: Layout) -> Shape:

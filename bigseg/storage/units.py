@@ -39,7 +39,9 @@ _SHORT = {
     "m": "meter",
     "km": "kilometer",
 }
-_LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^³]*)\s*(?:\^?(3)|(³))?\s*", re.IGNORECASE)
+_LENGTH = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^²³]*)\s*(?:\^?([23])|([²³]))?\s*", re.IGNORECASE
+)
 
 
 _SIZE = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)[ ]?([^\W\d_]*)", re.IGNORECASE)
@@ -71,13 +73,13 @@ def unit_name(text: str) -> str | None:
     return None
 
 
-def convert(value: float, unit: str, wanted: str) -> float:
-    """A length in another unit.
+def convert(value: float, unit: str, wanted: str, power: int = 1) -> float:
+    """A length in another unit; an area with ``power`` 2, a volume with 3.
 
-    >>> convert(500, "nanometer", "micrometer"), convert(0.25, "millimeter", "micrometer")
-    (0.5, 250.0)
+    >>> convert(500, "nanometer", "micrometer"), convert(0.25, "millimeter", "micrometer", 2)
+    (0.5, 250000.0)
     """
-    return _shift(value, POWERS[unit] - POWERS[wanted])
+    return _shift(value, power * (POWERS[unit] - POWERS[wanted]))
 
 
 def parse_length(value: float | str, name: str = "length") -> Length:
@@ -96,9 +98,10 @@ def parse_length(value: float | str, name: str = "length") -> Length:
     >>> parse_length("2.5um"), parse_length(3)
     (Length(value=2.5, unit='micrometer'), Length(value=3.0, unit=''))
     """
-    number, unit, cubic = _parse(value, name)
-    if cubic:
-        raise ParameterError(f"{name} {value!r}: expected a length, found a volume; leave out the power of three")
+    number, unit, power = parse_power(value, name)
+    if power > 1:
+        kind = "an area; leave out the power of two" if power == 2 else "a volume; leave out the power of three"
+        raise ParameterError(f"{name} {value!r}: expected a length, found {kind}")
     return Length(number, unit)
 
 
@@ -121,28 +124,29 @@ def voxels(value: float | str, spacing: float, unit: str) -> float:
     length = parse_length(value)
     if not length.unit:
         return length.value
-    return convert(length.value, length.unit, _known(unit, value)) / spacing
+    return convert(length.value, length.unit, known_unit(unit, value)) / spacing
 
 
 def voxel_count(value: float | str, spacing: Sequence[float], unit: str) -> float:
     """A volume in voxels: numbers are voxels already, ``"100 um3"`` is divided by the volume of a voxel.
 
-    In two dimensions the size of an object is an area, and ``"100 um2"`` is not understood: give voxels.
+    In two dimensions the size of an object is an area, as ``"100 um2"``.
 
     Raises
     ------
     ParameterError
-        When the unit is not cubic, or the volume's spacing has no unit.
+        When the unit's power is not the number of axes, or the volume's spacing has no unit.
 
     >>> voxel_count("100 um^3", (2.0, 1.0, 1.0), "micrometer"), voxel_count(27, (2.0, 1.0, 1.0), "")
     (50.0, 27.0)
     """
-    number, given, cubic = _parse(value, "size")
+    number, given, power = parse_power(value, "size")
     if not given:
         return number
-    if not cubic or len(spacing) != 3:
-        raise ParameterError(f"size {value!r}: expected a number of voxels, or a volume like '100 um3' of a 3-D image")
-    return _shift(number, 3 * (POWERS[given] - POWERS[_known(unit, value)])) / math.prod(spacing)
+    if power != len(spacing):
+        kind = "a volume like '100 um3' of a 3-D" if len(spacing) == 3 else "an area like '100 um2' of a 2-D"
+        raise ParameterError(f"size {value!r}: expected a number of voxels, or {kind} image")
+    return convert(number, given, known_unit(unit, value), power) / math.prod(spacing)
 
 
 def parse_spacing(
@@ -200,27 +204,44 @@ def _items(text: str) -> list[float | str]:
     return [f"{number} {own or unit}" for number, own in found]
 
 
-def _parse(value: float | str, name: str) -> tuple[float, str, bool]:
+def parse_power(value: float | str, name: str) -> tuple[float, str, int]:
+    """A number, its unit of length (``""``: voxels), and the unit's power: 3 for ``"100 um3"``.
+
+    Raises
+    ------
+    ParameterError
+        When it is no number with or without a unit.
+
+    >>> parse_power("100 um^3", "size"), parse_power("5 voxels", "size")
+    ((100.0, 'micrometer', 3), (5.0, '', 1))
+    """
     if isinstance(value, Real) and not isinstance(value, bool):
-        number, word, cubic = float(value), "", False
+        number, word, power = float(value), "", 1
     else:
         match = _LENGTH.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             raise ParameterError(f"{name} {value!r}: expected a number, or a number with a unit like '2.5 um'")
-        number, word, cubic = float(match[1]), match[2], bool(match[3] or match[4])
+        number, word, power = float(match[1]), match[2], {"2": 2, "²": 2, "3": 3, "³": 3}.get(match[3] or match[4], 1)
     if not math.isfinite(number):
         raise ParameterError(f"{name} {value!r}: expected a finite number")
     if word.lower() in ("", "px", "pixel", "pixels", "voxel", "voxels"):
-        if cubic:
-            raise ParameterError(f"{name} {value!r}: expected a unit of length before the power of three")
-        return number, "", False
+        if power > 1:
+            raise ParameterError(f"{name} {value!r}: expected a unit of length before the power")
+        return number, "", 1
     unit = unit_name(word)
     if unit is None:
         raise ParameterError(f"{name} {value!r}: {word!r} is not a unit of length; known are nm, um, mm, cm, m")
-    return number, unit, cubic
+    return number, unit, power
 
 
-def _known(unit: str, value: float | str) -> str:
+def known_unit(unit: str, value: float | str) -> str:
+    """The name of a volume's unit, which a value with a unit needs.
+
+    Raises
+    ------
+    ParameterError
+        When the volume has none.
+    """
     name = unit_name(unit) if unit else None
     if name is None:
         raise ParameterError(

@@ -14,9 +14,10 @@ from bigseg import errors
 from bigseg.cli.inspecting import COMMANDS as INSPECTING
 from bigseg.cli.main import EXIT_CODES
 from bigseg.cli.making import COMMANDS as MAKING
+from bigseg.cli.thresholding import COMMANDS as THRESHOLDING
 from tests.cli.conftest import Bigseg
 
-COMMANDS = {command.function.__name__: command for command in (*MAKING, *INSPECTING)}
+COMMANDS = {command.function.__name__: command for command in (*MAKING, *THRESHOLDING, *INSPECTING)}
 HEAVY = (
     "numpy",
     "numba",
@@ -44,10 +45,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_is_listed(bigseg: Bigseg) -> None:
-    """`bigseg --help` names the nine commands and all exit codes."""
+    """`bigseg --help` names every command and all exit codes."""
     answer = bigseg("--help")
     assert answer.code == 0
-    for name in ("demo", "ingest", "info", "plan", "run", "status", "report", "ops", "preview"):
+    for name in ("demo", "ingest", "info", "plan", "run", "status", "report", "ops", "preview", "threshold"):
         assert name in COMMANDS
         assert f" {name} " in answer.out
     for code, text in EXIT_CODES.items():
@@ -96,6 +97,22 @@ def test_ops_lists_and_explains(bigseg: Bigseg) -> None:
         assert kind.example in page
         assert ">>> " in page
         assert all(f"{parameter} " in page for parameter in kind.model_fields)
+
+
+def test_the_reference_page_is_what_the_operations_say(bigseg: Bigseg) -> None:
+    """docs/operations.md is the output of `bigseg ops --markdown`: write it anew after a change of an operation."""
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    assert bigseg("ops", "--markdown").out == page.read_text(), "bigseg ops --markdown > docs/operations.md"
+
+
+def test_every_operation_states_its_cost_and_depth() -> None:
+    """What a user asks first stands in every operation's documentation: what it costs, and how far it reaches."""
+    from bigseg.ops.base import LocalOp
+    from bigseg.ops.registry import OPS
+
+    for name, kind in OPS.items():
+        assert "Cost" in (kind.__doc__ or ""), name
+        assert "Depth" in (kind.__doc__ or "") or not issubclass(kind, LocalOp), name
 
 
 def test_ops_shows_types_and_defaults(bigseg: Bigseg) -> None:

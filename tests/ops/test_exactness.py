@@ -82,7 +82,7 @@ def assert_equal(found: Any, wanted: Any, tolerance: float, said: str) -> None:
     """Exactly, or within the tolerance of the value range."""
     if isinstance(wanted, dict):
         for key, value in wanted.items():
-            assert found[key] == pytest.approx(value, rel=1e-12), f"{said}: {key}"
+            assert found[key] == pytest.approx(value, rel=max(tolerance, 1e-12)), f"{said}: {key}"
     elif isinstance(wanted, pd.DataFrame):
         assert list(found.columns) == list(wanted.columns), said
         assert len(found) == len(wanted), said

@@ -1,4 +1,4 @@
-"""From a path to something that can be read: a Zarr volume or a foreign file, told apart by looking at it."""
+"""From a path to something that can be read: a Zarr volume, a foreign file or a phantom, told apart by looking."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bigseg.grid import Box
 from bigseg.storage import blocks
 from bigseg.storage.axes import Channel
 from bigseg.storage.sources.npy import NpyFile
+from bigseg.storage.sources.phantom import PREFIX, PhantomSource
 from bigseg.storage.sources.plane import PLANE_ENDINGS, TIFF_ENDINGS, PlaneFile
 from bigseg.storage.sources.source import Source
 from bigseg.storage.sources.stack import ImageStack, slice_files
@@ -28,9 +29,9 @@ Origin = Volume | Source
 
 SUPPORTED = (
     "OME-Zarr and Zarr folders, TIFF files (.tif, .tiff), folders or patterns of numbered slices, 2-D "
-    "images (.png, .jpg), NumPy files (.npy)"
+    "images (.png, .jpg), NumPy files (.npy), phantom:KIND,shape=512x512x512"
 )
-_Known = Volume | NpyFile | PlaneFile | ImageStack | TiffFile
+_Known = Volume | NpyFile | PhantomSource | PlaneFile | ImageStack | TiffFile
 _NODES = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -47,7 +48,7 @@ def open_source(
 
     Parameters
     ----------
-    path : file, folder or pattern.
+    path : file, folder or pattern, or a phantom: ``"phantom:voids,shape=512x512x512,seed=1,noise=8"``.
     level : resolution of an OME-Zarr image.
     channel : which channel, where there are several: an index, or a name.
     missing : what missing chunks of a Zarr mean: ``"error"`` or ``"fill"``.
@@ -74,6 +75,11 @@ def read_box(origin: Origin, box: Box) -> NDArray[Any]:
 
 
 def _open(text: str, level: int, channel: Channel, missing: Missing, allow_incomplete: bool) -> _Known:
+    if text.startswith(PREFIX):
+        _without(text, level, missing)
+        if channel is not None:
+            raise ParameterError(f"channel={channel!r}: {text} has no channels; leave it out")
+        return PhantomSource.parse(text)
     path = os.path.abspath(text) if "://" not in text else text
     ending = os.path.splitext(path)[1].lower()
     pattern = not os.path.lexists(path) and glob.has_magic(path)

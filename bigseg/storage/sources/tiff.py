@@ -64,6 +64,7 @@ class TiffFile:
     path : of the file.
     spec : of the volume.
     first, step : page z of the volume is page ``first + step * z`` of the file.
+    prefix : index at which each leading axis (time, channel) is held.
     raw : offset, dtype and shape (pages, y, x) where all pages lie uncompressed in one run; else None.
     """
 
@@ -75,6 +76,7 @@ class TiffFile:
     name: str
     format: str
     note: str = ""
+    prefix: Shape = ()
 
     @classmethod
     def open(cls, path: str, channel: Channel = None) -> TiffFile:
@@ -118,7 +120,7 @@ class TiffFile:
         kind = "OME-TIFF" if file.is_ome else "ImageJ TIFF" if file.is_imagej else "TIFF"
         packed = str(getattr(key.compression, "name", key.compression)).lower()
         form = f"{kind}, {prod(shape[:-2])} pages, {packed}"
-        opened = cls(path, spec, first, step, raw, stem(path), form, found.note)
+        opened = cls(path, spec, first, step, raw, stem(path), form, found.note, chosen.prefix)
         opened.read(Box((0,) * ndim, (1,) * ndim))
         return opened
 

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from tests.ops.cases import components, smoothing, thresholds
+from tests.ops.cases import (
+    background,
+    combine,
+    components,
+    edges,
+    growing,
+    intensity,
+    levels,
+    local_thresholds,
+    morphology,
+    predicates,
+    rank,
+    restoration,
+    smoothing,
+    thresholds,
+)
 from tests.ops.rows import Case
 
 FAMILIES: dict[str, list[Case]] = {
     "smoothing": smoothing.CASES,
+    "rank": rank.CASES,
+    "morphology": morphology.CASES,
     "thresholds": thresholds.CASES,
+    "local_thresholds": local_thresholds.CASES,
+    "restoration": restoration.CASES,
     "components": components.CASES,
+    "edges": edges.CASES,
+    "predicates": predicates.CASES,
+    "combine": combine.CASES,
+    "intensity": intensity.CASES,
+    "background": background.CASES,
+    "levels": levels.CASES,
+    "growing": growing.CASES,
 }

@@ -1,0 +1,53 @@
+"""How much a pass decodes: whole chunks, those of the halo again and again unless neighbours share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from bigseg.engine.field import Field
+from bigseg.engine.source import Read
+from bigseg.engine.visit import depths, ordered
+from bigseg.grid import Box, Grid, Shape
+
+
+def reading(targets: Sequence[Field], grid: Grid, brick: Shape) -> tuple[int, float]:
+    """Bytes decoded by a pass, and how often each chunk is decoded when a brick's halo chunks are shared."""
+    order = ordered(targets)
+    reach = depths(order, len(grid.shape))
+    total, factor = 0, 1.0
+    for node in order:
+        if isinstance(node.kernel, Read):
+            chunk = node.kernel.chunk or grid.block
+            decoded = decoded_voxels(grid, brick, chunk, reach[id(node)], node.kernel.below)
+            total += decoded * node.spec.dtype.itemsize
+            once = node.kernel.below(Box.whole(grid.shape)).cells(chunk) * prod(chunk)
+            factor = max(factor, decoded / once)
+    return total, factor
+
+
+def decoded_voxels(
+    grid: Grid, brick: Shape, chunk: Shape, depth: Shape, below: Callable[[Box], Box] = lambda box: box
+) -> int:
+    """Voxels of chunks that all bricks decode, each brick its own once; exact, axis by axis.
+
+    ``below`` says which box of the store is read for a box of the grid: moved, in a part of a volume.
+
+    >>> decoded_voxels(Grid((512,), (256,)), (1,), (128,), (8,)) / 512
+    1.5
+    """
+    whole = Box.whole(grid.shape)
+    total = 1
+    for axis, (n, b, k, c, d) in enumerate(zip(grid.shape, grid.block, brick, chunk, depth, strict=True)):
+        step, count = b * k, 0
+        for start in range(0, n, step):
+            low, high = max(0, start - d), min(start + step + d, n)
+            first, last = below(_with(whole, axis, low, high))
+            count += -(-last[axis] // c) - first[axis] // c
+        total *= count * c
+    return total
+
+
+def _with(box: Box, axis: int, start: int, stop: int) -> Box:
+    """A box with other ends along an axis."""
+    return Box((*box.start[:axis], start, *box.start[axis + 1 :]), (*box.stop[:axis], stop, *box.stop[axis + 1 :]))
