@@ -49,7 +49,7 @@ def fine_sums(x: NDArray[Any], lo: float, hi: float) -> FineSums:
 
     Notes
     -----
-    About 3 ns a voxel on one core; tables of 1 MiB.
+    2 to 3 ns a voxel on one core; tables of 1 MiB.
 
     Examples
     --------

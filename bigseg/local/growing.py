@@ -55,8 +55,8 @@ def nearest(labels: Array, distance: float, sampling: Sequence[float], keep: Seq
 
     Notes
     -----
-    For each voxel 2 r + 1 comparisons along y and z, about 1 ns each, and 4 along x; 12 bytes for each voxel of
-    2 r + 1 planes.
+    For each voxel 2 r + 1 comparisons along y and z, 4 along x: 11, 18 and 25 ns a voxel of a volume on one core for a
+    distance of 2, 5 and 10 (scikit-image: 200). 12 bytes for each voxel of 2 r + 1 planes.
 
     Examples
     --------
@@ -117,8 +117,9 @@ def grow(labels: Array, footprint: Array, iterations: int, mask: Array | None = 
 
     Notes
     -----
-    Each step visits the voxels that the step before took, and scans the rest at 0.3 to 0.6 ns a voxel. One byte
-    a voxel (two for more than 253 steps) beside input and result.
+    Each step visits the voxels that the step before took, and scans the rest at the speed of memory: 10 steps by a
+    ball of 1.8, which fill half a volume, take 40 ns a voxel on one core. One byte a voxel (two for more than 253
+    steps) beside input and result.
 
     Examples
     --------
@@ -171,26 +172,43 @@ def grow_working_bytes(outer: Sequence[int], itemsize: int, iterations: int) -> 
 @njit(nogil=True, cache=True)
 def _grow(out, taken, offsets, iterations):  # type: ignore[no-untyped-def]
     nz, ny, nx = out.shape
+    labels, when = out.reshape(-1), taken.reshape(-1)
+    away = np.empty(len(offsets), np.int64)
+    rz = ry = rx = 0
+    for k in range(len(offsets)):
+        away[k] = (offsets[k, 0] * ny + offsets[k, 1]) * nx + offsets[k, 2]
+        rz, ry, rx = max(rz, abs(offsets[k, 0])), max(ry, abs(offsets[k, 1])), max(rx, abs(offsets[k, 2]))
     for step in range(1, iterations + 1):
         here = taken.dtype.type(step)
         following = taken.dtype.type(step + 1)
         more = False
         for z in range(nz):
             for y in range(ny):
+                row = taken[z, y]
+                some = False
                 for x in range(nx):
-                    if taken[z, y, x] != here:
+                    some |= row[x] == here
+                if not some:
+                    continue
+                inside = rz <= z < nz - rz and ry <= y < ny - ry
+                for x in range(nx):
+                    if row[x] != here:
                         continue
-                    label = out[z, y, x]
+                    at = (z * ny + y) * nx + x
+                    label = labels[at]
+                    free = inside and rx <= x < nx - rx
                     for k in range(len(offsets)):
-                        c, b, a = z + offsets[k, 0], y + offsets[k, 1], x + offsets[k, 2]
-                        if not (0 <= c < nz and 0 <= b < ny and 0 <= a < nx):
-                            continue
-                        if taken[c, b, a] == 0:
-                            taken[c, b, a] = following
-                            out[c, b, a] = label
+                        if not free:
+                            c, b, a = z + offsets[k, 0], y + offsets[k, 1], x + offsets[k, 2]
+                            if not (0 <= c < nz and 0 <= b < ny and 0 <= a < nx):
+                                continue
+                        there = at + away[k]
+                        if when[there] == 0:
+                            when[there] = following
+                            labels[there] = label
                             more = True
-                        elif taken[c, b, a] == following and label < out[c, b, a]:
-                            out[c, b, a] = label
+                        elif when[there] == following and label < labels[there]:
+                            labels[there] = label
         if not more:
             break
 

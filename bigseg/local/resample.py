@@ -54,7 +54,8 @@ def nearest(start: int, stop: int, ratio: float, n: int) -> NDArray[np.int64]:
     >>> nearest(0, 2, 2.5, 5), nearest(0, 2, 2.0, 4)
     (array([1, 3]), array([1, 3]))
     """
-    return np.minimum(np.floor((np.arange(start, stop) + 0.5) * ratio).astype(np.int64), n - 1)
+    place = np.floor((np.arange(start, stop) + 0.5) * ratio).astype(np.int64)
+    return np.asarray(np.minimum(place, n - 1))
 
 
 def span(start: int, stop: int, ratio: float, n: int, linear: bool) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def steep(x: Array, limit: float, keep: Sequence[slice]) -> NDArray[np.bool_]:
 
     Notes
     -----
-    About 2 ns a voxel on one core; no temporaries.
+    About 4 ns a voxel on one core; no temporaries but a row.
 
     Examples
     --------
@@ -44,12 +44,12 @@ def steep(x: Array, limit: float, keep: Sequence[slice]) -> NDArray[np.bool_]:
     elif volume.dtype == np.float16:
         volume = volume.astype(np.float32)
     if out.size:
-        _steep(volume, x.ndim, z.start, y.start, x_.start, np.float32(limit), out)
+        _steep(volume, x.ndim, z.start, y.start, x_.start, np.float32(limit), np.empty(out.shape[2], np.float32), out)
     return out.reshape(shape_of(keep))
 
 
 @njit(nogil=True, cache=True)
-def _steep(x, ndim, z0, y0, x0, limit, out):  # type: ignore[no-untyped-def]
+def _steep(x, ndim, z0, y0, x0, limit, work, out):  # type: ignore[no-untyped-def]
     nz, ny, nx = x.shape
     for k in range(out.shape[0]):
         z = z0 + k
@@ -58,16 +58,24 @@ def _steep(x, ndim, z0, y0, x0, limit, out):  # type: ignore[no-untyped-def]
             middle = x[z, y]
             back, front = x[max(z - 1, 0), y], x[min(z + 1, nz - 1), y]
             above, below = x[z, max(y - 1, 0)], x[z, min(y + 1, ny - 1)]
-            for i in range(out.shape[2]):
+            line = out[k, j]
+            for i in range(line.size):
                 a = x0 + i
-                left, right = middle[max(a - 1, 0)], middle[min(a + 1, nx - 1)]
                 total = np.float32(0.0)
                 if ndim > 2:
                     total += _bend(back[a], middle[a], front[a])
                 if ndim > 1:
                     total += _bend(above[a], middle[a], below[a])
-                total += _bend(left, middle[a], right)
-                out[k, j, i] = abs(total) > limit
+                # Along x the ends of the row are done after: an index that may be one of two is not vectorised.
+                work[i] = total
+            for i in (0, line.size - 1):
+                a = x0 + i
+                left, right = middle[max(a - 1, 0)], middle[min(a + 1, nx - 1)]
+                line[i] = abs(work[i] + _bend(left, middle[a], right)) > limit
+            first, last = max(1 - x0, 0), min(nx - 1 - x0, line.size)
+            for i in range(first, last):
+                a = x0 + i
+                line[i] = abs(work[i] + _bend(middle[a - 1], middle[a], middle[a + 1])) > limit
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -75,7 +75,7 @@ class Sobel(Gradient):
     The difference of the two neighbours along an axis, summed over the neighbours along the others with the
     weights 1 2 1; the magnitude is the root of the sum of squares over all axes, or one axis with its sign.
     Not normalised, as scipy: a ramp of 1 grey value a voxel gives 8 in 2-D and 32 in 3-D (scikit-image divides the
-    magnitude by 5.7 and 27.7). Per voxel, whatever the spacing. float32, mode reflect, depth 1. Cost: 2 ns a
+    magnitude by 5.7 and 27.7). Per voxel, whatever the spacing. float32, mode reflect. Depth: 1. Cost: 2 ns a
     voxel. Source: I. Sobel and G. Feldman, 1968.
 
     >>> import numpy as np, bigseg
@@ -98,7 +98,7 @@ class Prewitt(Gradient):
     The difference of the two neighbours along an axis, summed over the neighbours along the others with the
     weights 1 1 1; the magnitude is the root of the sum of squares over all axes, or one axis with its sign.
     Not normalised, as scipy: a ramp of 1 grey value a voxel gives 6 in 2-D and 18 in 3-D. Per voxel, whatever the
-    spacing. float32, mode reflect, depth 1. Cost: 2 ns a voxel. Source: J. M. S. Prewitt, 1970.
+    spacing. float32, mode reflect. Depth: 1. Cost: 2 ns a voxel. Source: J. M. S. Prewitt, 1970.
 
     >>> import numpy as np, bigseg
     >>> bigseg.prewitt(np.array([[0, 0, 5, 5]] * 3, "uint8"), axis="x")[1]
@@ -118,7 +118,7 @@ class Laplace(Neighbours):
     """Laplacian from the nearest neighbours: negative on bright spots, positive on dark ones, 0 on ramps.
 
     Sum over all axes of ``x[i-1] - 2 x[i] + x[i+1]``, per voxel whatever the spacing (the sign of scipy;
-    scikit-image's is the opposite). float32, mode reflect, depth 1. Cost: 2 ns a voxel.
+    scikit-image's is the opposite). float32, mode reflect. Depth: 1. Cost: 2 ns a voxel.
 
     >>> import numpy as np, bigseg
     >>> bigseg.laplace(np.array([[0, 4, 0, 0]], "uint8"))

@@ -80,7 +80,7 @@ class Histogram(Op):
     8 and 16-bit integers: every value; others: 256 bins between the exact extremes. Gives ``min``, ``max``,
     ``mean``, ``std``, ``p1 p5 p25 p50 p75 p95 p99`` and the table ``value, count``; percentiles are those of all
     voxels, not of the bins; of 64 bits ``min`` and ``max`` alone. Cost: one pass of about 1 ns a voxel a core for 8
-    and 16 bits, two of 3 to 6 ns for others.
+    and 16 bits, two of 2 to 4 ns for others.
 
     >>> import numpy as np, bigseg
     >>> bigseg.histogram(np.array([[1, 2], [2, 9]], "uint8"))["max"]

@@ -90,7 +90,7 @@ class Normalise(Op):
     ``x - mean + target`` (``model: offset``). Statistics are exact (64-bit and half-precision voxels as float32);
     the line is computed in float32, float64 for integers of more than 16 bits and float64; the result is float32.
     Depth 0. Cost: the passes that find the statistics (one of about 1 ns a voxel a core for 8 and 16 bits; for
-    others one of 3 to 5 ns, two for percentiles), then 0.5 ns.
+    others one of 2 ns, two for percentiles), then 0.5 ns.
 
     >>> import numpy as np, bigseg
     >>> bigseg.normalise(np.array([[10, 20, 30]], "uint8"), percentiles=(0, 100))

@@ -309,9 +309,8 @@ def _values(built: Built, values: Values) -> dict[str, dict[str, Any]]:
             count = result.tag.count(values)
             if count is not None:
                 found[name] = {"objects": count}
-        elif isinstance(result, Field) and isinstance(result.tag, Found):
-            if told := result.tag.values(values):
-                found[name] = told
+        elif isinstance(result, Field) and isinstance(result.tag, Found) and (told := result.tag.values(values)):
+            found[name] = told
     return found
 
 

@@ -1,9 +1,10 @@
 """Block functions against scipy and scikit-image: one thread each, arrays in memory, turn by turn in one run.
 
-``python -m tests.benchmarks.kernels [--repeats 3] [--rows median,hessian] [--out DIR]`` writes KERNELS.md and
-KERNELS.json. A block function is what a worker runs on a block that it has read, so its rate is a core's.
-Rates are compared, since a slow peer gets a smaller array; both sides of a row get the same one. What both give
-is compared as well: a fast wrong answer is no answer.
+``OMP_NUM_THREADS=1 ... python -m tests.benchmarks.kernels [--repeats 3] [--rows median,hessian] [--out DIR]``
+writes KERNELS.md and KERNELS.json; the libraries' own threads must be off (it says by which variables). A block
+function is what a worker runs on a block that it has read, so its rate is a core's. Rates are compared, since a
+slow peer gets a smaller array; both sides of a row get the same one. What both give is compared as well: a fast
+wrong answer is no answer.
 """
 
 from __future__ import annotations
@@ -20,9 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import numpy as np
 from scipy import ndimage
 
@@ -30,6 +28,7 @@ from bigseg.ops.base import LocalOp
 from bigseg.ops.registry import OPS
 from bigseg.storage.spec import Spec
 
+from .measure import ONE_THREAD
 from .run import machine
 
 Array = np.ndarray
@@ -87,9 +86,9 @@ ROWS = (
         lambda x: ndimage.grey_opening(x, footprint=_ball(5)), None, 96, title="grey opening, ball of radius 5"),
     Row("opening", {"footprint": "box", "size": 11}, "scipy", lambda x: ndimage.grey_opening(x, size=11), None,
         title="grey opening, box of 11"),
-    Row("sobel", {}, "scipy", _sobel, None, 256, tolerance=1e-5),
+    Row("sobel", {}, "scipy", _sobel, 4.0, 256, tolerance=1e-5),
     Row("laplacian_of_gaussian", {"sigma": 2.0}, "scipy",
-        lambda x: ndimage.gaussian_laplace(x.astype(np.float32), 2.0), None, 160, tolerance=1e-5,
+        lambda x: ndimage.gaussian_laplace(x.astype(np.float32), 2.0), 4.0, 160, tolerance=1e-5,
         title="laplacian of gaussian, sigma 2"),
     Row("hessian_eigenvalues", {"sigma": 1.5}, "scikit-image", _hessian, 5.0, 128, tolerance=1e-5,
         title="Hessian eigenvalues, sigma 1.5"),
@@ -184,6 +183,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", default="", help="comma-separated beginnings of names; default: all")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args(arguments)
+    if missing := [name for name in ONE_THREAD if os.environ.get(name) != "1"]:
+        parser.error(f"one thread each: set {'=1 '.join(missing)}=1 before the command")
     chosen = tuple(name for name in given.rows.split(",") if name)
     rows = [row for row in ROWS if not chosen or row.name.startswith(chosen)]
     options = " ".join(arguments if arguments is not None else sys.argv[1:])

@@ -1,9 +1,9 @@
 """A chain without a stored volume on phantoms of growing size: time a voxel, memory against plan.
 
 ``python -m tests.benchmarks.scale [--sizes 512,2048] [--block 256] [--out DIR]`` runs background -> gaussian ->
-hysteresis -> remove_small -> regions on a phantom of voids (uint16, noise 8), computed where it is read, with two workers
-of 1 GiB, and writes SCALE.md and SCALE.json. The claims: every peak below its plan; the time a voxel within 15 % of the
-smallest volume's.
+hysteresis -> remove_small -> regions on a phantom of voids (uint16, noise 8), computed where it is read, with two
+workers of 1 GiB, and writes SCALE.md and SCALE.json. The claims: every peak below its plan; the time a voxel within
+15 % of the smallest volume's.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def render(record: Mapping[str, Any]) -> str:
         "# Growing phantoms, nothing stored",
         "",
         f"`{record['command']}`, {record['began']}, {facts['cores']} x {facts['processor']}; two workers of 1 GiB; "
-        "background (gaussian 8) -> gaussian 1 -> hysteresis -> remove_small -> regions. Seconds are those of the stages.",
+        "background (gaussian 8) -> gaussian 1 -> hysteresis -> remove_small -> regions. Seconds of all stages.",
         "",
-        "| volume | block | objects | seconds | ns a voxel | to the smallest | worker's peak / planned, MiB | driver, MiB |",
+        "| volume | block | objects | seconds | ns a voxel | to the smallest | peak / planned, MiB | driver, MiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:

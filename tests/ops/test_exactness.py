@@ -29,6 +29,8 @@ BLOCKS = {
     2: ((16, 16), (7, 52), (100, 100), (1, 24)),
     3: ((8, 8, 8), (5, 23, 9), (64, 64, 64), (1, 12, 29)),
 }
+
+
 def image(ndim: int, dtype: str) -> np.ndarray:
     """Smooth blobs and noise around 128, the same in all dtypes."""
     rng = np.random.default_rng(11)

@@ -7,7 +7,6 @@ from scipy import ndimage
 
 from tests.ops.rows import Case, op
 
-
 CASES = [
     Case(
         "gaussian",
