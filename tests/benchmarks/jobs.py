@@ -12,6 +12,7 @@ from typing import Any
 from .volume import TestVolume
 
 IO_GOAL = 2.0
+GUARD, GUARD_REACH = 3000.0, 4
 GAUSSIAN_SIGMA = 2.0
 GAUSSIAN_DEPTH = 8  # truncate 4: what a block reads beyond its sides
 
@@ -45,6 +46,7 @@ class Job:
     passes: tuple[Pass, ...]
     peers: tuple[Peer, ...]
     connectivity: int = 1
+    io_goal: float = IO_GOAL
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,19 @@ JOBS: dict[str, Job] = {
                 Peer("dask-image + scikit-image", goal=10.0, note="stores between; labelled at chunks 256"),
                 Peer("scipy + scikit-image", in_memory=True, note="1 thread, label by scipy"),
             ),
+        ),
+        Job("otsu", "Otsu's threshold, nothing written", (Pass("volume"),), (), io_goal=1.5),
+        Job(
+            "fill_holes",
+            "Holes of a mask filled, mask written",
+            (Pass("mask"), Pass("mask", write=("mask",))),
+            (Peer("scipy", in_memory=True, note="binary_fill_holes, 1 thread"),),
+        ),
+        Job(
+            "guarded",
+            "Three phases by guarded thresholds, classes written",
+            (Pass("volume", GUARD_REACH + 2, ("mask",)),),
+            (Peer("scipy + numpy", in_memory=True, note="laplace, digitize, nearest by EDT, 1 thread"),),
         ),
     )
 }

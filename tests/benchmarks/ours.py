@@ -20,7 +20,7 @@ from typing import Any
 from bigseg.engine.cluster import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
 
-from .jobs import GAUSSIAN_SIGMA, Task
+from .jobs import GAUSSIAN_SIGMA, GUARD, GUARD_REACH, Task
 
 PIPELINES: dict[str, dict[str, Any]] = {
     "gaussian": {"steps": [{"id": "smooth", "op": "gaussian", "sigma": GAUSSIAN_SIGMA}], "save": ["smooth"]},
@@ -36,6 +36,9 @@ PIPELINES: dict[str, dict[str, Any]] = {
         ],
         "save": ["mask", "labels"],
     },
+    "otsu": {"steps": [{"id": "levels", "op": "auto_threshold", "method": "otsu"}], "save": []},
+    "fill_holes": {"steps": [{"id": "mask", "op": "fill_holes"}], "save": ["mask"]},
+    "guarded": {"steps": [{"id": "classes", "op": "guarded_threshold"}], "save": ["classes"]},
 }
 
 
@@ -43,13 +46,17 @@ def definition(task: Task) -> dict[str, Any]:
     """The job's pipeline as the content of a pipeline file, with the thresholds of the volume."""
     pipeline = PIPELINES[task.job]
     levels = {"low": task.low, "high": task.high}
-    steps = [{**step, **levels} if step["op"] == "hysteresis" else step for step in pipeline["steps"]]
+    given = {
+        "hysteresis": levels,
+        "guarded_threshold": {"values": [task.low, task.high], "guard": GUARD, "reach": GUARD_REACH},
+    }
+    steps = [{**step, **given.get(step["op"], {})} for step in pipeline["steps"]]
     return {"version": 1, "steps": steps, "save": pipeline["save"]}
 
 
 def source(task: Task) -> str:
     """The volume that the job reads."""
-    return task.mask if task.job.startswith("label") else task.volume
+    return task.mask if task.job.startswith(("label", "fill")) else task.volume
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -94,7 +101,11 @@ def _answer(task: Task, run: Any) -> dict[str, Any]:
     if task.job == "chain":
         voxels = int(run.outputs["mask"].astype("int64").sum())
         return {"objects": len(run.tables["regions"]), "voxels": voxels}
-    if task.job == "hysteresis":
+    if task.job == "otsu":
+        return {"threshold": run.values["levels"]["otsu"]}
+    if task.job == "guarded":
+        return {"bright": int((run.outputs["classes"] == 2).sum())}
+    if task.job in ("hysteresis", "fill_holes"):
         return {"voxels": int(run.outputs["mask"].astype("int64").sum())}
     return {"objects": int(run.outputs["labels"].max())}
 

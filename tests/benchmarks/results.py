@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .jobs import IO_GOAL, JOBS
+from .jobs import JOBS
 
 OURS, IO = "bigseg", "I/O alone"
 Row = Mapping[str, Any]
@@ -113,7 +113,7 @@ def _shown(row: Row, ratio: float | None) -> str:
 
 def _goal(row: Row) -> str:
     if row["who"] == IO:
-        return f"<= {IO_GOAL:g} x as long"
+        return f"<= {JOBS[row['job']].io_goal:g} x as long"
     return "" if row["goal"] is None else f">= {row['goal']:g} x"
 
 
@@ -122,7 +122,7 @@ def _reached(row: Row, ratio: float | None) -> bool | None:
     if ratio is None:
         return None
     if row["who"] == IO:
-        return ratio <= IO_GOAL
+        return ratio <= JOBS[row["job"]].io_goal
     return None if row["goal"] is None else ratio >= row["goal"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from scipy import ndimage
 from skimage import filters, morphology
 
@@ -39,6 +40,42 @@ def test_canaliculi_equals_the_course(data: Path, tmp_path: Path, block: tuple[i
     table = run.tables["regions"]
     np.testing.assert_array_equal(table["num_pixels"], np.bincount(labels.ravel())[1:])
     np.testing.assert_array_equal(table["intensity_min"], ndimage.minimum(pixels, labels, range(1, count + 1)))
+
+
+@pytest.mark.parametrize("block", [(64, 100), (191, 384)])
+def test_page_text_equals_the_course(tmp_path: Path, block: tuple[int, int]) -> None:
+    """page_text.yaml equals the median of disk(1) minus the gaussian of sigma 20, thresholded, of scikit-image's page."""
+    page = skimage.data.page()
+    np.save(tmp_path / "page.npy", page)
+    clean = ndimage.median_filter(page, footprint=morphology.disk(1).astype(bool)).astype(np.float32)
+    ink = clean - ndimage.gaussian_filter(clean, 20.0) < -15
+    letters = morphology.remove_small_objects(ink, max_size=3, connectivity=2)
+    one_threshold = page < filters.threshold_otsu(page)
+    assert one_threshold.mean() > 2 * letters.mean()  # the shade counts as ink under one threshold
+
+    run = bigseg.Pipeline.load("page_text").run(
+        tmp_path / "page.npy", tmp_path / "run", workers=0, block=block, report=False
+    )
+
+    np.testing.assert_array_equal(run.outputs["letters"].values, letters)
+
+
+def test_three_phases_have_no_skin(tmp_path: Path) -> None:
+    """three_phases.yaml gives each voxel of a blurred scene its phase; plain thresholds wrap bright objects in a skin."""
+    y, x = np.mgrid[:256, :256]
+    bright = (y % 64 - 32) ** 2 + (x % 64 - 32) ** 2 < 18**2
+    phases = np.where(bright, 2, np.where(y > 170, 1, 0))
+    scene = ndimage.gaussian_filter(np.array([40, 120, 200], np.float32)[phases], 2.0)
+    np.save(tmp_path / "rock.npy", np.rint(scene).astype(np.uint8))
+
+    run = bigseg.Pipeline.load("three_phases").run(
+        tmp_path / "rock.npy", tmp_path / "run", workers=0, block=(64, 100), report=False
+    )
+
+    plain = np.digitize(scene, [run.values["levels"]["multi_otsu_1"], run.values["levels"]["multi_otsu_2"]])
+    found = run.outputs["phases"].values
+    assert np.mean(plain != phases) > 0.04
+    assert np.mean(found != phases) < 0.015
 
 
 def test_voids_finds_every_sphere(tmp_path: Path) -> None:
