@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from math import exp
 from typing import Any
@@ -17,6 +16,7 @@ from bigseg.errors import ParameterError
 from bigseg.local.bilateral import bilateral, bilateral_window, bilateral_working_bytes
 from bigseg.local.exponential import FURTHEST, LARGEST, power_of_half, rough_exponential
 from tests.local.crops import assert_blocks_do_not_show, assert_shifts_do_not_show, textured, whole
+from tests.memory import bytes_held
 
 
 def defined(x: NDArray[Any], color: float, spatial: Sequence[float], window: Sequence[int]) -> NDArray[np.float64]:
@@ -121,11 +121,8 @@ def test_working_bytes_are_what_is_held(outer: Any) -> None:
     keep = tuple(slice(2, n) for n in outer)
     inner = tuple(n - 2 for n in outer)
     args = (5.0, (1.0,) * len(outer), (5,) * len(outer), keep)
-    bilateral(x, *args)
-    tracemalloc.start()
-    result = bilateral(x, *args)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(bilateral, x, *args)
+    peak = most - result.nbytes
     declared = bilateral_working_bytes(outer, inner, (5,) * len(outer))
     assert 0.75 * declared <= peak <= declared
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from bigseg.local.derivatives import (
 from bigseg.local.edges import PREWITT, SOBEL, edge_working_bytes, gradient, laplace
 from bigseg.local.linear import gaussian_radius
 from tests.local.test_linear import noise, whole
+from tests.memory import bytes_held
 
 Keep = tuple[slice, ...]
 KERNEL = np.random.default_rng(1).normal(size=(3, 4, 7)).astype(np.float32)
@@ -205,11 +205,8 @@ def test_working_bytes_are_what_is_held(outer: Any, keep: Keep, dtype: str) -> N
         (lambda: laplacian_of_gaussian(x, (1.5,) * n, keep), derivative_working_bytes(outer, inner, (1.5,) * n, dtype)),
         (lambda: convolve(x, kernel, keep), convolve_working_bytes(outer, inner, kernel.shape, dtype)),
     ):
-        act()
-        tracemalloc.start()
-        result = act()
-        peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-        tracemalloc.stop()
+        result, most = bytes_held(act)
+        peak = most - result.nbytes
         assert 0.6 * declared <= peak <= declared + 4096
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from bigseg.local.tensors import (
     structure_tensor_working_bytes,
 )
 from tests.local.test_linear import noise, whole
+from tests.memory import bytes_held
 
 FORMS = {"hessian": (hessian_eigenvalue, 2), "structure tensor": (structure_tensor_eigenvalue, 1)}
 each_form = pytest.mark.parametrize("form", FORMS)
@@ -205,11 +205,8 @@ def test_working_bytes_are_what_is_held(outer: Any, keep: Any, dtype: str) -> No
         (hessian_eigenvalue, hessian_working_bytes),
         (structure_tensor_eigenvalue, structure_tensor_working_bytes),
     ):
-        act(x, sigma, keep, 1)
-        tracemalloc.start()
-        result = act(x, sigma, keep, 1)
-        peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-        tracemalloc.stop()
+        result, most = bytes_held(act, x, sigma, keep, 1)
+        peak = most - result.nbytes
         declared = working_bytes(outer, inner, sigma, dtype)
         assert 0.75 * declared <= peak <= declared + 8192
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from bigseg.grid import Box
 from bigseg.local import extremes
 from bigseg.local.extremes import extreme_working_bytes, maximum, minimum
 from bigseg.local.footprints import ball, box, cross
+from tests.memory import bytes_held
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32", "float64"]
 Keep = tuple[slice, ...]
@@ -206,11 +206,8 @@ def test_working_bytes_are_what_is_held(outer: Any, keep: Keep, footprint: Any, 
     """The peak beside input and result is below what is declared, and not by much."""
     x = np.ones(outer, dtype)
     inner = tuple(k.stop - k.start for k in keep)
-    minimum(x, footprint, keep)
-    tracemalloc.start()
-    result = minimum(x, footprint, keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(minimum, x, footprint, keep)
+    peak = most - result.nbytes
     declared = extreme_working_bytes(outer, inner, footprint, dtype)
     assert 0.75 * declared <= peak <= declared
 

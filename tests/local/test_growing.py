@@ -13,6 +13,7 @@ from skimage import morphology, segmentation
 from bigseg.errors import ParameterError
 from bigseg.local.footprints import ball, cross
 from bigseg.local.growing import grow, grow_working_bytes, nearest, nearest_reach, nearest_working_bytes
+from tests.memory import bytes_held
 
 SHAPES = ((40,), (23, 31), (9, 14, 17))
 
@@ -180,8 +181,6 @@ def test_wrong_arguments_are_refused() -> None:
 
 def test_working_bytes_cover_what_is_held() -> None:
     """The memory said before is at least what NumPy then holds, and not more than 1.3 times that."""
-    import tracemalloc
-
     labels = seeds((70, 80, 90), dtype="uint32")
     keep = (slice(5, 65), slice(5, 75), slice(5, 85))
     footprint = ball((1.8,) * 3)
@@ -194,9 +193,6 @@ def test_working_bytes_cover_what_is_held() -> None:
         ),
         (lambda: grow(labels, footprint, 3, mask), 0, grow_working_bytes(labels.shape, 4, 3)),
     ):
-        call()
-        tracemalloc.start()
-        call()
-        peak = tracemalloc.get_traced_memory()[1] - held
-        tracemalloc.stop()
+        _, most = bytes_held(call)
+        peak = most - held
         assert said / 1.3 <= peak <= said + 65536

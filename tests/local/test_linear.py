@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from bigseg.local.linear import (
     separable,
     separable_working_bytes,
 )
+from tests.memory import bytes_held
 
 DTYPES = ["uint8", "uint16", "int16", "float32", "float64"]
 Keep = tuple[slice, ...]
@@ -201,11 +201,8 @@ def test_working_bytes_are_what_is_held(outer: Any, keep: Keep, sigma: Any, dtyp
     """The peak beside input and result is below what is declared, and not by much."""
     x = np.ones(outer, dtype)
     inner = tuple(k.stop - k.start for k in keep)
-    gaussian(x, sigma, keep)
-    tracemalloc.start()
-    result = gaussian(x, sigma, keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(gaussian, x, sigma, keep)
+    peak = most - result.nbytes
     declared = gaussian_working_bytes(outer, inner, sigma, dtype=dtype)
     assert 0.75 * declared <= peak <= declared
 

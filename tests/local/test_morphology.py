@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from bigseg.local import morphology
 from bigseg.local.extremes import extreme_working_bytes
 from bigseg.local.footprints import ball, box, cross
 from bigseg.local.morphology import twice_working_bytes
+from tests.memory import bytes_held
 
 ONCE = ("erosion", "dilation")
 TWICE = ("opening", "closing", "white_tophat", "black_tophat")
@@ -131,11 +131,8 @@ def test_working_bytes_are_what_is_held(name: str, dtype: str) -> None:
     x = volume("uint8", (30, 60, 150)).astype(dtype)
     keep = (slice(8, 22), slice(8, 60), slice(0, 142))
     footprint = ball((4, 4, 4))
-    run(name, x, footprint, keep)
-    tracemalloc.start()
-    result = run(name, x, footprint, keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(run, name, x, footprint, keep)
+    peak = most - result.nbytes
     declare = extreme_working_bytes if name in ONCE else twice_working_bytes
     declared = declare(x.shape, result.shape, footprint, x.dtype)
     assert 0.75 * declared <= peak <= declared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from bigseg.local import niblack
 from bigseg.local.niblack import compare_levels, window_threshold, window_threshold_working_bytes
 from bigseg.local.window_levels import Rule
 from tests.local.crops import assert_blocks_do_not_show, assert_shifts_do_not_show, textured, whole
+from tests.memory import bytes_held
 
 
 def library(x: NDArray[Any], window: Sequence[int], rule: Rule) -> NDArray[np.float64]:
@@ -131,11 +131,8 @@ def test_working_bytes_are_what_is_held(dtype: str, outer: Any) -> None:
     x = np.ones(outer, dtype)
     window = (7,) * len(outer)
     keep = tuple(slice(3, n - 3) for n in outer)
-    window_threshold(x, window, Rule(0.2), keep)
-    tracemalloc.start()
-    result = window_threshold(x, window, Rule(0.2), keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(window_threshold, x, window, Rule(0.2), keep)
+    peak = most - result.nbytes
     declared = window_threshold_working_bytes(outer, tuple(n - 6 for n in outer), window, np.dtype(dtype))
     assert 0.7 * declared <= peak <= declared
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from bigseg.errors import ParameterError
 from bigseg.local import nonlocal_means
 from bigseg.local.nonlocal_means import non_local_means, non_local_means_working_bytes
 from tests.local.crops import assert_blocks_do_not_show, assert_shifts_do_not_show, textured, whole
+from tests.memory import bytes_held
 
 
 def library(x: NDArray[Any], patch: int, distance: int, h: float, sigma: float) -> NDArray[Any]:
@@ -127,11 +127,8 @@ def test_working_bytes_are_what_is_held(outer: Any) -> None:
     x = np.ones(outer, np.uint16)
     n = len(outer)
     keep = tuple(slice(2, m) for m in outer)
-    non_local_means(x, (3,) * n, (1,) * n, 5.0, keep)
-    tracemalloc.start()
-    result = non_local_means(x, (3,) * n, (1,) * n, 5.0, keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(non_local_means, x, (3,) * n, (1,) * n, 5.0, keep)
+    peak = most - result.nbytes
     declared = non_local_means_working_bytes(outer, tuple(m - 2 for m in outer), (3,) * n)
     assert 0.75 * declared <= peak <= declared
 

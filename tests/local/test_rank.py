@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from bigseg.errors import ParameterError
 from bigseg.grid import Box
 from bigseg.local.rank import median, median_working_bytes, rank_filter
+from tests.memory import bytes_held
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
 Keep = tuple[slice, ...]
@@ -220,11 +220,8 @@ def test_working_bytes_are_what_is_held(outer: Any, keep: Keep, size: Any, dtype
     """The peak beside input and result is below what is declared, and not by much."""
     x = np.ones(outer, dtype)
     inner = tuple(k.stop - k.start for k in keep)
-    median(x, size, keep)
-    tracemalloc.start()
-    result = median(x, size, keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(median, x, size, keep)
+    peak = most - result.nbytes
     declared = median_working_bytes(outer, inner, size, np.dtype(dtype))
     assert 0.75 * declared <= peak <= declared
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from skimage.restoration import denoise_tv_chambolle
 from bigseg.errors import ParameterError
 from bigseg.local.total_variation import total_variation, total_variation_working_bytes
 from tests.local.crops import assert_blocks_do_not_show, assert_shifts_do_not_show, textured, whole
+from tests.memory import bytes_held
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
@@ -76,11 +76,8 @@ def test_working_bytes_are_what_is_held(outer: Any) -> None:
     """The peak beside input and result is below what is declared, and not by much."""
     x = np.ones(outer, np.uint16)
     keep = tuple(slice(4, n - 4) for n in outer)
-    total_variation(x, 5.0, 5, keep)
-    tracemalloc.start()
-    result = total_variation(x, 5.0, 5, keep)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(total_variation, x, 5.0, 5, keep)
+    peak = most - result.nbytes
     declared = total_variation_working_bytes(outer)
     assert 0.75 * declared <= peak <= declared
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from bigseg.errors import BigsegError, InputError, ParameterError, PipelineError
 from bigseg.pipeline.running import Run
 from bigseg.pipeline.steps import Step
 from bigseg.storage.spec import Spec
+from tests.memory import bytes_held
 from tests.ops.rows import op
 from tests.volumes import store
 
@@ -243,11 +243,8 @@ def test_memory_is_what_is_stated(name: str, parameters: dict[str, Any], dtype: 
     outer = tuple(n + 2 * d for n, d in zip(inner, depth, strict=True))
     array = np.random.default_rng(0).normal(100, 20, outer).astype(dtype)
     keep = tuple(slice(d, d + n) for n, d in zip(inner, depth, strict=True))
-    local.compute(array, keep, spec)
-    tracemalloc.start()
-    found = local.compute(array, keep, spec)
-    taken = tracemalloc.get_traced_memory()[1] - found.nbytes
-    tracemalloc.stop()
+    found, most = bytes_held(local.compute, array, keep, spec)
+    taken = most - found.nbytes
     stated = local.memory(spec, outer, inner)
     assert taken <= stated + (32 << 10)
     assert stated <= 1.3 * taken + (512 << 10)

@@ -19,6 +19,7 @@ from bigseg.ops.guarded import GuardedThreshold
 from bigseg.ops.levels import ALL
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.storage.spec import Spec
+from tests.memory import bytes_held
 from tests.ops.test_exactness import image
 from tests.volumes import store
 
@@ -213,18 +214,13 @@ def test_guarded_threshold_removes_the_virtual_skin() -> None:
 
 def test_memory_of_guarded_threshold_is_a_bound() -> None:
     """What is said to be needed is at least what NumPy holds, and not more than 1.4 times that."""
-    import tracemalloc
-
     array = np.random.default_rng(1).integers(0, 255, (80, 84, 88)).astype(np.uint16)
     for sigma in (0.0, 1.0):
         op = GuardedThreshold(values=(100, 180), guard=20, sigma=sigma, reach=4)
         spec = Spec(array.shape, array.dtype, ("z", "y", "x"), (1.0, 1.0, 1.0))
         keep = tuple(slice(d, n - d) for d, n in zip(op.depth(spec), array.shape, strict=True))
         inner = tuple(k.stop - k.start for k in keep)
-        op.compute(array, keep, spec)
-        tracemalloc.start()
-        op.compute(array, keep, spec)
-        peak = tracemalloc.get_traced_memory()[1] - int(np.prod(inner))
-        tracemalloc.stop()
+        _, most = bytes_held(op.compute, array, keep, spec)
+        peak = most - int(np.prod(inner))
         said = op.memory(spec, array.shape, inner)
         assert peak <= said <= 1.4 * peak, (sigma, peak, said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from bigseg.functions import describe
 from bigseg.ops.base import LocalOp
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
+from tests.memory import bytes_held
 from tests.volumes import store
 
 STEPS = """
@@ -116,10 +116,7 @@ def test_memory_is_a_bound_and_not_a_loose_one(name: str, parameters: dict[str, 
     x = np.random.default_rng(0).integers(0, 255, (40, 70, 80)).astype(dtype)
     spec = describe(x)
     keep = tuple(slice(d, n - d) for d, n in zip(op.depth(spec), x.shape, strict=True))
-    op.compute(x, keep, spec)
-    tracemalloc.start()
-    result = op.compute(x, keep, spec)
-    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
-    tracemalloc.stop()
+    result, most = bytes_held(op.compute, x, keep, spec)
+    peak = most - result.nbytes
     declared = op.memory(spec, x.shape, result.shape)
     assert 0.7 * declared <= peak <= declared + 8192

@@ -44,7 +44,7 @@ def test_canaliculi_equals_the_course(data: Path, tmp_path: Path, block: tuple[i
 
 @pytest.mark.parametrize("block", [(64, 100), (191, 384)])
 def test_page_text_equals_the_course(tmp_path: Path, block: tuple[int, int]) -> None:
-    """page_text.yaml equals the median of disk(1) minus the gaussian of sigma 20, thresholded, of scikit-image's page."""
+    """page_text.yaml equals the median of disk(1) minus the gaussian of sigma 20, thresholded."""
     page = skimage.data.page()
     np.save(tmp_path / "page.npy", page)
     clean = ndimage.median_filter(page, footprint=morphology.disk(1).astype(bool)).astype(np.float32)
@@ -61,7 +61,7 @@ def test_page_text_equals_the_course(tmp_path: Path, block: tuple[int, int]) -> 
 
 
 def test_three_phases_have_no_skin(tmp_path: Path) -> None:
-    """three_phases.yaml gives each voxel of a blurred scene its phase; plain thresholds wrap bright objects in a skin."""
+    """three_phases.yaml gives each voxel of a blurred scene its phase; plain thresholds make a skin."""
     y, x = np.mgrid[:256, :256]
     bright = (y % 64 - 32) ** 2 + (x % 64 - 32) ** 2 < 18**2
     phases = np.where(bright, 2, np.where(y > 170, 1, 0))

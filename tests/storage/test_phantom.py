@@ -16,6 +16,7 @@ from bigseg.storage.phantom import Phantom
 from bigseg.storage.sources import phantom as module
 from bigseg.storage.sources.opening import open_source, read_box
 from bigseg.storage.sources.phantom_kinds import KINDS
+from tests.memory import bytes_held
 
 SHAPES = {3: (70, 84, 90), 2: (130, 110)}
 FULL: dict[str, dict[str, Any]] = {
@@ -338,14 +339,9 @@ def test_arrays_are_lazy() -> None:
 
 def test_memory_is_bounded() -> None:
     """What a box holds beside the result is what is stated, for one and for many pieces."""
-    import tracemalloc
-
     for side in (60, 160):
         source = bigseg.phantom("voids", side, blur=1, noise=4)
-        whole(source)
-        tracemalloc.start()
-        made = whole(source)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+        made, most = bytes_held(whole, source)
+        peak = most
         stated = source.memory(made.shape)
         assert 0.75 * stated < peak <= stated + made.nbytes
