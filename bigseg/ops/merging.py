@@ -132,8 +132,8 @@ class Merge:
         return 1
 
     def memory(self, grid: Grid) -> int:
-        """About 200 bytes a local component; a thousand a block are expected."""
-        return (32 << 20) + 200 * 1000 * len(grid)
+        """About 200 bytes a local component; a thousand a block are expected, or one in 5,000 voxels."""
+        return (32 << 20) + 200 * max(1000, prod(grid.block) // 5000) * len(grid)
 
     def bind(self, values: Values) -> Merge:
         """With computed thresholds and ranges."""
