@@ -62,13 +62,13 @@ def computed(plan: Plan, pipeline: Pipeline) -> list[dict[str, Any]]:
 
 def plan_table(plan: Plan, pipeline: Pipeline, resources: Resources) -> None:
     """Print a plan."""
-    grid, worst = plan.grid, plan.worst
+    grid, worst, cache = plan.grid, plan.worst, plan.limits.cache
     out = console()
     brick = f", {prod(plan.brick)} neighbours to a task" if prod(plan.brick) > 1 else ""
     out.print(f"volume    {by(grid.shape)} in {len(grid)} blocks of {by(grid.block)}{brick}")
     out.print(
         f"workers   {resources.workers}, each with {size(resources.memory)}; needed are {size(plan.memory)} "
-        f"(stage {worst.name}), with {size(plan.limits.cache)} of cache for decoded chunks"
+        f"(stage {worst.name})" + (f", with {size(cache)} of cache for decoded chunks" if cache else "")
     )
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     for name in ("", "stage", "blocks", "tasks", "read", "decoded", "written", "memory"):
@@ -110,7 +110,7 @@ def run_summary(folder: Path, record: Mapping[str, Any]) -> str:
 
 
 def rows(path: Path) -> int:
-    """Rows of a Parquet file, from its metadata."""
-    from pyarrow import parquet
+    """Rows of a table, from the metadata of its files."""
+    from bigseg.storage.partitions import row_count
 
-    return int(parquet.read_metadata(path).num_rows)
+    return row_count(path)

@@ -12,14 +12,19 @@ from bigseg.grid import Box, Grid, Shape
 
 
 def reading(targets: Sequence[Field], grid: Grid, brick: Shape) -> tuple[int, float]:
-    """Bytes decoded by a pass, and how often each chunk is decoded when a brick's halo chunks are shared."""
+    """Bytes decoded by a pass, and how often each chunk is decoded when a brick's halo chunks are shared.
+
+    What is not cut into chunks is read or computed again for every block, voxel by voxel.
+    """
     order = ordered(targets)
     reach = depths(order, len(grid.shape))
     total, factor = 0, 1.0
     for node in order:
         if isinstance(node.kernel, Read):
-            chunk = node.kernel.chunk or grid.block
-            decoded = decoded_voxels(grid, brick, chunk, reach[id(node)], node.kernel.below)
+            chunk, together = node.kernel.chunk or grid.block, brick
+            if not node.kernel.chunked:
+                chunk = together = (1,) * len(brick)
+            decoded = decoded_voxels(grid, together, chunk, reach[id(node)], node.kernel.below)
             total += decoded * node.spec.dtype.itemsize
             once = node.kernel.below(Box.whole(grid.shape)).cells(chunk) * prod(chunk)
             factor = max(factor, decoded / once)

@@ -32,8 +32,9 @@ Values = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class Visit:
-    """One block being computed: where it lies, the run's scratch, and what its kernels share."""
+    """One block being computed: where it lies in which grid, the run's scratch, and what its kernels share."""
 
+    grid: Grid
     block: Block
     scratch: Scratch
     shared: dict[str, Any] = field(default_factory=dict)
@@ -96,8 +97,8 @@ class Collector(Protocol):
 class Reducer(Protocol):
     """How partial results become values, tables and maps."""
 
-    def units(self, grid: Grid) -> int:
-        """Into how many independent tasks the reduction falls."""
+    def units(self, grid: Grid) -> int | tuple[int, ...]:
+        """Into how many independent tasks the reduction falls; several numbers: rounds, one after the other."""
 
     def memory(self, grid: Grid) -> int:
         """Bytes one task needs, as far as they are known before the run."""
@@ -106,7 +107,7 @@ class Reducer(Protocol):
         """The same reducer with references replaced."""
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """Run one task; what it gives back joins the reduction's values (a few numbers)."""
+        """Run one task (rounds are numbered on); what it gives back joins its stage's values (a few numbers)."""
 
 
 @dataclass(eq=False)
@@ -114,7 +115,8 @@ class Field:
     """A volume that exists block by block.
 
     ``after`` names the reductions whose values or maps its kernel needs; ``tag`` is for the operations
-    above: what they know of the field beyond its voxels.
+    above: what they know of the field beyond its voxels. ``shared`` holds what several steps that look at the
+    field need only once, by its kind.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Field:
     inputs: tuple[Field, ...] = ()
     after: tuple[Reduction, ...] = ()
     tag: Any = None
+    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(eq=False)
@@ -133,6 +136,8 @@ class Collect:
     fields: list[Field]
     kernel: Collector
     after: list[Reduction] = field(default_factory=list)
+    tag: Any = None
+    """For the operations above, as of a field."""
 
 
 @dataclass(eq=False)

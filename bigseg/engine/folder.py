@@ -5,10 +5,11 @@
     OUT/run.json          status, fingerprint, versions, computed values, stages
     OUT/pipeline.yaml     the pipeline as it was resolved
     OUT/<id>.ome.zarr     each saved step
-    OUT/tables/<id>.parquet
+    OUT/tables/<id>.parquet     a file or, of a large table, a folder of parts; detections also as .json and .csv
     OUT/report.html
     OUT/journal/          journal.jsonl, fingerprint.json, lock while a run is on
     OUT/scratch/          partial results; gone when the run is complete
+    OUT/components/       with keep_components: the rows of all components, for `bigseg tune`
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ class RunFolder:
     def scratch(self) -> Path:
         """Partial results."""
         return self.path / "scratch"
+
+    @property
+    def components(self) -> Path:
+        """Rows that were kept."""
+        return self.path / "components"
 
     def read(self) -> dict[str, Any] | None:
         """run.json, or None where there is none.
@@ -117,7 +123,7 @@ class RunFolder:
         saved = [] if record is None else record.get("saved", [])
         if record is not None:
             self.write({**record, "status": "incomplete"})
-        for name in ("scratch", "tables", "models", *(f"{Path(step).name}.ome.zarr" for step in saved)):
+        for name in ("scratch", "tables", "models", "components", *(f"{Path(step).name}.ome.zarr" for step in saved)):
             remove(self.path / name)
         for path in (
             self.journal,
@@ -134,7 +140,9 @@ class RunFolder:
 
         Only for the driver that holds the lock, before its first block or after its last.
         """
-        for folder in (self.path, self.journal.parent, self.path / "tables", self.path / "models"):
+        tables = self.path / "tables"
+        parted = tables.glob("*.parquet")  # those of one file are no folders, and left alone
+        for folder in (self.path, self.journal.parent, tables, *parted, self.path / "models"):
             clear_temporary(folder)
         for parent, folders, _ in os.walk(self.scratch):
             clear_temporary(Path(parent))

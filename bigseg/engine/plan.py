@@ -12,7 +12,7 @@ Nothing here reads a voxel or knows an operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -88,10 +88,13 @@ class Plan:
 class Graph:
     """The roots of a pipeline, levelled, with the stores that it needs added."""
 
-    def __init__(self, writes: Sequence[Write], reductions: Sequence[Reduction], scratch: str) -> None:
+    def __init__(
+        self, writes: Sequence[Write], reductions: Sequence[Reduction], scratch: str, held: Collection[str] = ()
+    ) -> None:
         self.writes = list(writes)
         self.reductions = list(reductions)
         self.scratch = scratch
+        self.held = frozenset(held)
         self.stored = {id(write.field): write for write in self.writes}
         self.levels: dict[int, int] = {}
         self.collects: list[Collect] = []
@@ -117,6 +120,8 @@ class Graph:
             if id(node) in seen:
                 return
             seen.add(id(node))
+            if node.name in self.held:
+                return
             for earlier in node.after:
                 reduce_needs(earlier)
             for item in node.inputs:
@@ -127,7 +132,7 @@ class Graph:
             self.order.append(node)
 
         def collect_needs(node: Collect) -> None:
-            if id(node) in seen:
+            if id(node) in seen or node.name in self.held:
                 return
             seen.add(id(node))
             for earlier in node.after:
@@ -152,6 +157,8 @@ class Graph:
             below = [self.level(child) for child in node.inputs]
             below += [self.level(bare) + 1 for bare in self._bare_below(node)]
             return max([*below, *(self.level(earlier) for earlier in node.after)], default=0)
+        if node.name in self.held and not isinstance(node, Field):
+            return 0 if isinstance(node, Reduction) else -1  # what an earlier run left
         if isinstance(node, Collect):
             return max([*map(self.level, node.fields), *map(self.level, node.after)])
         return max(
@@ -162,6 +169,16 @@ class Graph:
     def fields(self) -> list[Field]:
         """Every field of the graph."""
         return ordered([write.field for write in self.writes] + [f for c in self.collects for f in c.fields])
+
+    def reads_chunks(self) -> bool:
+        """Whether any pass decodes chunks: of an input, or of what an earlier pass stored."""
+        roots: list[tuple[int, Sequence[Field]]] = [(self.level(c), c.fields) for c in self.collects]
+        roots += [(self.level(write.field), [write.field]) for write in self.writes]
+        return any(
+            isinstance(node.kernel, Read) and node.kernel.chunked
+            for level, fields in roots
+            for node in ordered([self.at(field, level, {}) for field in fields])
+        )
 
     def _store(self, node: Field, why: str) -> None:
         if id(node) not in self.stored:
@@ -189,35 +206,38 @@ class Graph:
                 self._store(bare, f"{node.name} needs a halo of it")
 
     def _store_what_is_dear(self) -> None:
-        users: dict[int, set[int]] = {}
-        above: dict[int, list[Field]] = {}
-        taken = {id(node) for collect in self.collects for node in collect.fields}
-        for node in self.fields():
-            for child in node.inputs:
-                above.setdefault(id(child), []).append(node)
-        for roots in [*([write.field] for write in self.writes), *(collect.fields for collect in self.collects)]:
-            for node in ordered(roots):
-                users.setdefault(id(node), set()).add(max(self.level(root) for root in roots))
-        for node in reversed(self.fields()):
-            over = above.get(id(node), [])
-            if over and id(node) not in taken and all(self._read_after(item, self.level(node)) for item in over):
-                continue  # later passes read what was made of it
-            passes = len(users.get(id(node), ()))
+        for node in reversed(self.fields()):  # what is made of a field comes before the field
+            passes = self._passes(node)
             again = (passes - 1) * (compute_cost(node) - reading_cost(node))
             computed = bool(node.inputs) or node.kernel.cost > DECODE_NS
             if computed and passes > 1 and again > WRITE_NS * node.spec.dtype.itemsize:
                 self._store(node, f"{passes} passes need it; computing it again costs {again:.0f} ns a voxel")
 
-    def _read_after(self, node: Field, level: int) -> bool:
-        """Whether passes after a level read a field back."""
-        return id(node) in self.stored and self.level(node) == level and self._reading_pays(node)
+    def _passes(self, node: Field) -> int:
+        """How many passes compute a field; a pass that reads back what an earlier one made of it does not."""
+        levels = set()
+        for roots in [*([write.field] for write in self.writes), *(collect.fields for collect in self.collects)]:
+            level = max(self.level(root) for root in roots)
+            todo, seen = list(roots), set(map(id, roots))
+            while todo:
+                item = todo.pop()
+                if item is node:
+                    levels.add(level)
+                elif not self._read_back(item, level):
+                    todo += [child for child in item.inputs if id(child) not in seen]
+                    seen |= set(map(id, item.inputs))
+        return len(levels)
+
+    def _read_back(self, node: Field, level: int) -> bool:
+        """Whether the pass of a level reads a field that an earlier one stored."""
+        return id(node) in self.stored and self.level(node) < level and self._reading_pays(node)
 
     def at(self, node: Field, level: int, memo: dict[int, Field]) -> Field:
         """The field as the pass of a level computes it: read back where an earlier pass stored it."""
         if id(node) not in memo:
-            write = self.stored.get(id(node))
-            if write is not None and self.level(node) < level and self._reading_pays(node):
-                memo[id(node)] = Field(node.name, node.spec, Read(Volume.planned(write.path, node.spec)))
+            if self._read_back(node, level):
+                path = self.stored[id(node)].path
+                memo[id(node)] = Field(node.name, node.spec, Read(Volume.planned(path, node.spec)))
             else:
                 below = tuple(self.at(child, level, memo) for child in node.inputs)
                 memo[id(node)] = Field(node.name, node.spec, node.kernel, below, node.after, node.tag)
@@ -245,6 +265,7 @@ def make_plan(
     folder: Path,
     limits: Limits,
     brick: Shape | None = None,
+    held: Collection[str] = (),
 ) -> Plan:
     """Cut a graph into stages.
 
@@ -253,8 +274,9 @@ def make_plan(
     writes, reductions : what the run must produce.
     grid : blocks of every pass.
     folder : the run's folder; scratch lies below it.
-    limits : cache and threads of a worker.
+    limits : cache and threads of a worker; there is no cache where no pass decodes chunks.
     brick : blocks per axis that one task computes together (default: one block).
+    held : collects and reductions whose results another run has left in scratch.
 
     Raises
     ------
@@ -262,13 +284,15 @@ def make_plan(
         When fields of different shapes meet in one run.
     """
     scratch = Scratch(str(folder / "scratch"))
-    graph = Graph(writes, reductions, str(folder / "scratch"))
+    graph = Graph(writes, reductions, str(folder / "scratch"), held)
     for node in graph.fields():
         if node.spec.shape != grid.shape:
             raise InputError(
                 f"{node.name} has shape {node.spec.shape}, the run's volume has {grid.shape}: "
                 "all inputs of a run must have the same shape"
             )
+    if not graph.reads_chunks():
+        limits = replace(limits, cache=0)
     brick = brick or (1,) * len(grid.block)
     order = tuple(tuple(numbers) for numbers in grid.bricks(brick))
     space = Workspace(grid, scratch, folder)
@@ -280,7 +304,8 @@ def make_plan(
         default=0,
     )
     for level in range(last + 1):
-        stages += [_reduction(node, space, limits) for node in graph.order if graph.level(node) == level]
+        for reduction in graph.order:
+            stages += _reduction(reduction, space, limits) if graph.level(reduction) == level else ()
         taken = [node for node in graph.collects if graph.level(node) == level]
         written = [write for write in graph.writes if graph.level(write.field) == level]
         if taken or written:
@@ -361,25 +386,29 @@ def _output(write: Write, grid: Grid) -> Volume:
     )
 
 
-def _reduction(node: Reduction, space: Workspace, limits: Limits) -> Stage:
+def _reduction(node: Reduction, space: Workspace, limits: Limits) -> Iterable[Stage]:
+    """One stage, or one a round; none where there is nothing to do."""
     units = node.kernel.units(space.grid)
+    rounds = units if isinstance(units, tuple) else (units,)
+    for number, count in enumerate(rounds):
+        name = node.name if len(rounds) == 1 else f"{node.name}-{number + 1}"
 
-    def start(values: Values) -> Work:
-        return ReduceWork(node.name, node.kernel.bind(values), space, limits)
+        def start(values: Values, name: str = name, first: int = sum(rounds[:number])) -> Work:
+            return ReduceWork(name, node.kernel.bind(values), space, limits, first)
 
-    return Stage(
-        node.name,
-        "reduction",
-        f"reduce {', '.join(item.name for item in node.inputs)}",
-        units,
-        BASELINE + limits.cache + node.kernel.memory(space.grid),
-        0,
-        1.0,
-        0,
-        0,
-        start,
-        tuple((unit,) for unit in range(units)),
-    )
+        yield Stage(
+            name,
+            "reduction",
+            f"reduce {', '.join(item.name for item in node.inputs)}",
+            count,
+            BASELINE + limits.cache + node.kernel.memory(space.grid),
+            0,
+            1.0,
+            0,
+            0,
+            start,
+            tuple((unit,) for unit in range(count)),
+        )
 
 
 def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:

@@ -64,8 +64,9 @@ def execute(
     journal: Journal,
     lock: Lock | None = None,
     observe: Observer = lambda summary, done, units: None,
+    known: Values | None = None,
 ) -> tuple[list[Summary], Values]:
-    """Run a plan to its end, beginning where the journal ends.
+    """Run a plan to its end, beginning where the journal ends; ``known`` are values that another run has found.
 
     Returns
     -------
@@ -77,7 +78,8 @@ def execute(
         The first error of a block; everything finished before it is journalled.
     """
     summaries: list[Summary] = []
-    values: dict[str, dict[str, Any]] = {name: dict(found) for name, found in journal.values.items()}
+    found = {**(known or {}), **journal.values}
+    values: dict[str, dict[str, Any]] = {name: dict(item) for name, item in found.items()}
     for stage in plan.stages:
         ended = journal.stages.get(stage.name)
         if ended is not None:

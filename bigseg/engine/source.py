@@ -50,6 +50,11 @@ class Read:
         below, _ = stored(self.origin)
         return getattr(below, "chunk", None)
 
+    @property
+    def chunked(self) -> bool:
+        """Whether whole chunks are decoded, so that a cache of them spares neighbours the work."""
+        return isinstance(stored(self.origin)[0], Volume)
+
     def below(self, box: Box) -> Box:
         """Which box of the store is read for a box."""
         return stored(self.origin, box)[1]

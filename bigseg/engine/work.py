@@ -116,7 +116,7 @@ class PassWork:
     def run(self, unit: int) -> Done:
         """Compute one block."""
         meter = Meter(self.stage, self.limits)
-        visit = Visit(self.grid[unit], self.scratch)
+        visit = Visit(self.grid, self.grid[unit], self.scratch)
         arrays = evaluate(self.fields, visit)
         files: list[tuple[str, int, int]] = []
         checks = []
@@ -145,12 +145,14 @@ class ReduceWork:
     kernel: Reducer
     space: Workspace
     limits: Limits
+    first: int = 0
+    """The kernel's number of the stage's first unit, where a reduction has rounds."""
 
     def run(self, unit: int) -> Done:
         """Reduce one unit."""
         meter = Meter(self.stage, self.limits)
         with files_written() as written:
-            values = self.kernel.reduce(unit, self.space)
+            values = self.kernel.reduce(self.first + unit, self.space)
         return meter.done(unit, self._files(unit, written), "", values)
 
     def _files(self, unit: int, written: Mapping[Path, tuple[int, int]]) -> list[tuple[str, int, int]]:

@@ -53,8 +53,32 @@ def union_pairs(n: int, pairs: Array) -> Group:
     if pairs.size and not (int(pairs.min()) >= 0 and int(pairs.max()) < n):
         raise ParameterError(f"pairs name nodes {pairs.min()} to {pairs.max()}: expected 0 to {n - 1}")
     root = np.arange(n, dtype=np.int64)
-    _union(root, np.ascontiguousarray(pairs, np.int64).view(np.uint64))
-    return root
+    unite_pairs(root, pairs)
+    return roots(root)
+
+
+def unite_pairs(parent: Group, pairs: Array) -> None:
+    """One more piece of `union_pairs`, in place: trees over all pieces, of which `roots` finds the sets.
+
+    Parameters
+    ----------
+    parent : int64 of shape (n,), ``arange(n)`` before the first piece.
+    pairs : integers of shape (pairs, 2) in 0..n-1; nobody checks them.
+    """
+    _unite(parent, np.ascontiguousarray(pairs, np.int64).view(np.uint64))
+
+
+def roots(parent: Group) -> Group:
+    """The smallest node of the set of each node, in place, after the last `unite_pairs`.
+
+    >>> parent = np.arange(4)
+    >>> unite_pairs(parent, np.array([[3, 2]]))
+    >>> unite_pairs(parent, np.array([[2, 0]]))
+    >>> roots(parent).tolist()
+    [0, 1, 0, 0]
+    """
+    _flatten(parent)
+    return parent
 
 
 def number_groups(root: Group) -> tuple[Group, int]:
@@ -190,9 +214,13 @@ def unite(parent: Any, a: Any, b: Any) -> None:
 
 
 @kernel
-def _union(parent: Any, pairs: Any) -> None:
+def _unite(parent: Any, pairs: Any) -> None:
     for i in range(pairs.shape[0]):
         unite(parent, pairs[i, 0], pairs[i, 1])
+
+
+@kernel
+def _flatten(parent: Any) -> None:
     for node in range(parent.size):
         parent[node] = parent[parent[node]]  # parents come first and already hold their root
 

@@ -1,11 +1,13 @@
 """Connected components of a volume that no memory holds, by passes and small reductions.
 
-1. pass: every block labels its foreground and keeps one row a component (size, first voxel, box, coordinate
-   sums, measures) and the label planes of the faces that meet other blocks (``labelling``);
-2. ``join``: which local components of neighbouring blocks touch, through faces, edges and corners (``merging``);
-3. ``merge``: a union over all pairs, rows added up by object; conditions choose objects, ids follow the raster
-   order of first voxels; every block gets its map local component -> final id; tables are written;
-4. pass: every block labels its foreground again, checks that it found the same components, and paints the map.
+1. pass: every block labels its foreground and keeps one row a component (first voxel, size, box, coordinate sums,
+   measures: what is asked for) and the planes of the faces that meet other blocks (``labelling``);
+2. ``join``: a tree of super-blocks unites what touches across blocks, level by level (``merging``, ``superblocks``);
+   of label images the rows of equal values are put together instead (``values``);
+3. ``rank``: interval by interval of the volume, objects are judged and ranked by their first voxels, ``merge``
+   counts them, ``down`` hands the ids back to the blocks (``choosing``, ``numbering``); ``tables`` are written
+   (``region_tables``);
+4. pass: every block labels its foreground again, checks that it found the same components, and paints their ids.
 
 Everything that is a condition on the table (seeds of a hysteresis, sizes) binds late: it costs no pass. Several
 masks, label images and tables share one set of components (``Objects``).
@@ -13,7 +15,7 @@ masks, label images and tables share one set of components (``Objects``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
@@ -26,10 +28,15 @@ from bigseg.grid import Box, Shape
 from bigseg.local.component_paint import paint
 from bigseg.local.component_table import first_voxels
 from bigseg.ops.base import Site
+from bigseg.ops.choosing import FindLimits, Shelves, View
 from bigseg.ops.labelling import CollectComponents, Foreground, Identity, Labelling, check_of
-from bigseg.ops.merging import Join, Merge, View
+from bigseg.ops.measures import GROUPS, Measure, in_volume
+from bigseg.ops.merging import Join
+from bigseg.ops.numbering import HandDown, Ids, Rank, Total
+from bigseg.ops.region_tables import TableRequest, WriteTables
 from bigseg.ops.statistics import value_range
-from bigseg.ops.table import Measure, TableRequest, in_volume
+from bigseg.ops.superblocks import Tree
+from bigseg.ops.values import JoinValues
 from bigseg.storage.spec import Spec
 
 
@@ -37,8 +44,7 @@ from bigseg.storage.spec import Spec
 class Paint:
     """The last pass on one block: label again, check, paint the map."""
 
-    name: str
-    source: str
+    ids: Ids
     labelling: Labelling
     view: int
     kind: Literal["mask", "labels"]
@@ -69,17 +75,23 @@ class Paint:
         ExactnessError
             When this pass finds other components than pass 1.
         """
-        found = visit.shared.get(self.source)
+        source, block = self.ids.shelves.source, visit.block.number
+        found = visit.shared.get(source)
         if found is None:
-            found = visit.shared[self.source] = self.labelling.label(arrays[0])
-        maps = visit.scratch.read(self.name, visit.block.number, ["check", f"map-{self.view}"])
-        first = in_volume(first_voxels(found), box, self.shape)
-        if not np.array_equal(check_of(first), maps["check"]):
+            found = visit.shared[source] = self.labelling.label(arrays[0])
+        begins = first_voxels(found)
+        first, known = in_volume(begins, box, self.shape), visit.scratch.read(source, block, ["check"])["check"]
+        if not np.array_equal(check_of(first), known):
             raise ExactnessError(
-                f"block {visit.block.number}: pass 1 of {self.source} found {maps['check'][0]} components, this pass "
+                f"block {block}: pass 1 of {source} found {known[0]} components, this pass "
                 f"finds {found.n} or others: the input changed during the run, or a worker computes differently"
             )
-        table = maps[f"map-{self.view}"]
+        if self.labelling.identity == "equal":
+            values = arrays[0].reshape(-1)[begins].astype(np.uint64)
+            ids = self.ids.of_values(visit.scratch, visit.grid, values, self.view)
+        else:
+            ids = self.ids.of_block(visit.scratch, Tree(visit.grid, self.labelling.periodic), block, self.view)
+        table = np.concatenate([[0], ids])
         table = table != 0 if self.kind == "mask" else table.astype(self.dtype)
         table[0] = self.rest
         out = np.empty(box.shape, table.dtype)
@@ -89,14 +101,28 @@ class Paint:
 
 @dataclass(eq=False)
 class Objects:
-    """One set of components while the graph is built: what is measured on it, chosen from it, and written."""
+    """One set of components while the graph is built: what is measured on it, chosen from it, and written.
+
+    ``merge`` knows how many objects each view shows, and what follows it knows their ids.
+    """
 
     name: str
+    spec: Spec
     labelling: Labelling
     collect: Collect
+    join: Reduction
+    largest: Reduction
+    rank: Reduction
     merge: Reduction
+    down: Reduction
+    written: Reduction
     measures: list[Measure] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
+    numbered: dict[int, int] = field(default_factory=dict)
+    """Views whose ids are needed: the greatest id that their labels can hold."""
+    painted: bool = False
+    kept: bool = False
+    """Whether the rows are kept when the run is finished."""
     tables: list[TableRequest] = field(default_factory=list)
 
     @classmethod
@@ -108,43 +134,83 @@ class Objects:
         connectivity: int,
         after: Sequence[Reduction] = (),
         identity: Identity = "touching",
+        periodic: tuple[bool, ...] = (),
     ) -> Objects:
         """The components of a field's foreground."""
-        labelling = Labelling(foreground, connectivity, identity)
-        collect = Collect(
-            f"{site.name}.components",
-            [source],
-            CollectComponents(labelling, source.spec.shape, ()),
-            list(after),
-        )
-        inputs: tuple[Collect | Reduction, ...] = (collect,)
-        join = f"{site.name}.join"
-        if identity == "touching":
-            inputs = (collect, Reduction(join, (collect,), Join(join, collect.name, connectivity)))
-        merge = Reduction(f"{site.name}.merge", inputs, None, list(after))  # type: ignore[arg-type]
-        objects = cls(site.name, labelling, collect, merge)
-        objects._update(source.spec, identity)
+        labelling = Labelling(foreground, connectivity, identity, periodic)
+        name = site.name
+        collect = Collect(f"{name}.components", [source], None, list(after))  # type: ignore[arg-type]
+
+        def then(what: str, *before: Collect | Reduction) -> Reduction:
+            return Reduction(f"{name}.{what}", before, None)  # type: ignore[arg-type]
+
+        join = then("join", collect)
+        largest = then("largest", join)
+        rank = then("rank", largest)
+        rank.after = list(after)
+        merge = then("merge", rank)
+        down, written = then("down", merge), then("tables", merge)
+        objects = cls(name, source.spec, labelling, collect, join, largest, rank, merge, down, written)
+        collect.tag = objects
+        objects._refresh()
         return objects
 
-    def _update(self, spec: Spec, identity: Identity) -> None:
-        """Give collect and merge what has been asked for so far."""
-        measures = tuple(self.measures)
-        self.collect.kernel = CollectComponents(self.labelling, spec.shape, measures)
-        self.merge.kernel = Merge(
-            self.merge.name,
-            self.collect.name,
-            f"{self.name}.join",
-            spec,
-            identity,
-            tuple(self.views),
-            tuple(self.tables),
-            measures,
-        )
+    @property
+    def ids(self) -> Ids:
+        """Where ids lie."""
+        shelves = Shelves(self.collect.name, self.join.name, self.labelling.periodic, self.labelling.identity)
+        return Ids(shelves, self.rank.name, self.merge.name, self.down.name)
 
     def _refresh(self) -> None:
-        kernel = self.merge.kernel
-        assert isinstance(kernel, Merge)
-        self._update(kernel.spec, kernel.identity)
+        """Give every node what has been asked for so far."""
+        labelling, spec, ids = self.labelling, self.spec, self.ids
+        measures, views = tuple(self.measures), tuple(self.views)
+        numbered = tuple(k in self.numbered for k in range(len(views)))
+        groups = self._groups()
+        self.collect.kernel = CollectComponents(labelling, spec.shape, measures, groups)
+        if labelling.identity == "equal":
+            self.join.kernel = JoinValues(self.join.name, self.collect.name)
+        else:
+            valued = labelling.identity == "valued"
+            names = self.join.name, self.collect.name
+            self.join.kernel = Join(*names, labelling.connectivity, labelling.periodic, valued)
+        limits = FindLimits(self.largest.name, ids.shelves, views)
+        self.largest.kernel = limits
+        rank = Rank(self.rank.name, ids.shelves, limits, views, numbered, not groups)
+        self.rank.kernel = rank
+        most = tuple(self.numbered.get(k, 2**63) for k in range(len(views)))
+        self.merge.kernel = Total(self.merge.name, rank, most)
+        self.down.kernel = HandDown(ids, len(views))
+        wide = labelling.identity == "equal" and spec.dtype.itemsize == 8
+        label = "uint64" if wide or max(self.numbered.values(), default=0) >= 2**32 else "uint32"
+        self.written.kernel = WriteTables(ids, spec, tuple(self.tables), label)
+
+    def _groups(self) -> tuple[str, ...]:
+        """What rows must hold: first voxels wherever more than a count is asked, all of it for a table."""
+        if self.tables:
+            return tuple(sorted(GROUPS))
+        if self.kept:
+            return tuple(sorted(GROUPS))
+        conditions = {item for view in self.views for item in (*view.shown, *view.counted)}
+        columns = {"size": "size", "box": "low-0", "centre": "sum-0"}
+        found = {group for group, column in columns.items() if any(item.wants(column) for item in conditions)}
+        if self.painted or self.measures or conditions:
+            found.add("first")
+        return tuple(sorted(found))
+
+    def keep(self) -> None:
+        """Keep all that late conditions may ask for."""
+        self.kept = True
+        self._refresh()
+
+    @property
+    def held(self) -> tuple[str, str]:
+        """Where the rows lie: the names of two stages in scratch."""
+        return self.collect.name, self.join.name
+
+    def wait_for(self, after: Sequence[Reduction]) -> None:
+        """Judge the objects only when reductions are known that conditions refer to."""
+        self.rank.after += [node for node in after if node not in self.rank.after]
 
     def measure(self, source: Field, what: tuple[str, ...]) -> str:
         """Measure a field on every object; gives back the prefix of its columns."""
@@ -175,25 +241,32 @@ class Objects:
     def table(self, request: TableRequest) -> None:
         """Write a table of a view."""
         self.tables.append(request)
+        self.numbered.setdefault(request.view, 2**32 - 1)
         self._refresh()
 
-    def field(self, site: Site, view: View, kind: Literal["mask", "labels"]) -> Field:
+    def field(self, site: Site, view: View, kind: Literal["mask", "labels"], dtype: str = "uint32") -> Field:
         """A view as a mask or label image."""
-        return self._painted(site, view, kind, Seen(self, view, kind))
+        return self._painted(site, view, kind, Seen(self, view, kind), dtype)
 
     def and_rest(self, site: Site, view: View) -> Field:
         """Mask of a view's objects and of the voxels that belong to no component at all."""
         return self._painted(site, view, "mask", None)
 
-    def _painted(self, site: Site, view: View, kind: Literal["mask", "labels"], seen: Seen | None) -> Field:
-        source = self.collect.fields[0]
-        dtype = np.dtype(bool) if kind == "mask" else np.dtype(np.uint32)
+    def _painted(
+        self, site: Site, view: View, kind: Literal["mask", "labels"], seen: Seen | None, labels: str = "uint32"
+    ) -> Field:
+        dtype = np.dtype(bool) if kind == "mask" else np.dtype(labels)
         if kind == "labels" and self.labelling.identity == "equal":
-            dtype = source.spec.dtype
-        spec = source.spec.but(dtype=dtype, kind=kind)
-        names = self.merge.name, self.collect.name
-        paint = Paint(*names, self.labelling, self.view(view), kind, str(dtype), spec.shape, rest=seen is None)
-        return Field(site.name, spec, paint, (source,), (self.merge,), tag=seen)
+            dtype = self.spec.dtype
+        number = self.view(view)
+        if kind == "labels":
+            most = 2 ** (8 * dtype.itemsize - (dtype.kind == "i")) - 1
+            self.numbered[number] = max(self.numbered.get(number, 0), min(most, 2**63 - 1))
+        self.painted = True
+        self._refresh()
+        spec = self.spec.but(dtype=dtype, kind=kind)
+        paint = Paint(self.ids, self.labelling, number, kind, str(dtype), spec.shape, rest=seen is None)
+        return Field(site.name, spec, paint, (self.collect.fields[0],), (self.down,), tag=seen)
 
 
 @dataclass(frozen=True)
@@ -212,14 +285,23 @@ class Seen:
 
 def depends(on: Field | Reduction, reduction: Reduction) -> bool:
     """Whether a field or a reduction can be computed only after a reduction."""
+    return any(node is reduction for node in below([on]))
+
+
+def below(roots: Iterable[Field | Collect | Reduction]) -> Iterator[Field | Collect | Reduction]:
+    """Every node that others are computed from, those included, each once."""
     seen: set[int] = set()
-    todo: list[Field | Collect | Reduction] = [on]
+    todo: list[Field | Collect | Reduction] = list(roots)
     while todo:
         node = todo.pop()
-        if node is reduction:
-            return True
         if id(node) not in seen:
             seen.add(id(node))
+            yield node
             todo += node.fields if isinstance(node, Collect) else node.inputs
             todo += node.after
-    return False
+
+
+def sets_of(roots: Iterable[Field | Collect | Reduction]) -> list[Objects]:
+    """The sets of components that a graph needs, in the order of their names."""
+    found = {node.name: node.tag for node in below(roots) if isinstance(node, Collect) and node.tag is not None}
+    return [found[name] for name in sorted(found)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
@@ -11,28 +11,36 @@ from bigseg.engine.field import Array, Values
 from bigseg.grid import Shape
 from bigseg.local.expression import Expression, Unit
 from bigseg.local.formula import evaluate
-from bigseg.ops.table import Measure, Rows, geometry, intensities
+from bigseg.ops.columns import geometry, intensities, touching
+from bigseg.ops.measures import GROUPS, Measure
+from bigseg.ops.rows import Rows
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import convert, known_unit, parse_power, unit_name
 
 
 @dataclass(frozen=True)
 class Largest:
-    """The largest objects of those that are left; of equal ones those whose first voxel comes earlier."""
+    """The largest objects of those that are left; of equal ones those whose first voxel comes earlier.
+
+    ``limit``: size and first voxel of the last of them, once it is found (`bigseg.ops.choosing.FindLimits`).
+    """
 
     count: int
+    limit: tuple[int, int] | None = None
 
     def bind(self, values: Values) -> Largest:
         """Nothing to bind."""
         return self
 
+    def wants(self, column: str) -> bool:
+        """Sizes and first voxels."""
+        return column in ("size", "first")
+
     def holds(self, rows: Rows, among: Array) -> Array:
-        """At most ``count`` of them."""
-        left = np.flatnonzero(among)
-        order = np.lexsort((rows["first"][left], -rows["size"][left]))
-        found = np.zeros(len(among), bool)
-        found[left[order[: self.count]]] = True
-        return found
+        """Those of its limit and before."""
+        assert self.limit is not None
+        size, first = self.limit
+        return np.asarray((rows["size"] > size) | ((rows["size"] == size) & (rows["first"] <= first)))
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,10 @@ class Inside:
     def bind(self, values: Values) -> Inside:
         """Nothing to bind."""
         return self
+
+    def wants(self, column: str) -> bool:
+        """Bounding boxes."""
+        return column.startswith(("low-", "high-"))
 
     def holds(self, rows: Rows, among: Array) -> Array:
         """By their bounding boxes."""
@@ -73,10 +85,15 @@ class Chosen:
         numbers = bound_numbers(self.expression, values)
         return replace(self, numbers=numbers, measures=tuple((tail, item.bind(values)) for tail, item in self.measures))
 
+    def wants(self, column: str) -> bool:
+        """Geometry, and the measures that it was given."""
+        prefixes = tuple(item.prefix for _, item in self.measures)
+        return column.startswith(prefixes) if column.startswith("m") else True
+
     def holds(self, rows: Rows, among: Array) -> Array:
         """Computed in float64, for the objects that are left."""
         left = np.flatnonzero(among)
-        columns = measured(rows, left, self.spec)
+        columns = measured(rows, left, self.spec, self.expression.names)
         for tail, item in self.measures:
             columns |= {f"{name}{tail}": column for name, column in intensities(rows, left, item).items()}
         found = np.zeros(len(among), bool)
@@ -84,23 +101,11 @@ class Chosen:
         return found
 
 
-def touching(rows: Rows, shape: Shape, margin: Shape) -> Array:
-    """Which objects have a voxel within ``margin`` voxels of the volume's edge; 0: on the edge itself.
-
-    >>> rows = {"low-0": np.array([0, 1, 2]), "high-0": np.array([2, 3, 5])}
-    >>> touching(rows, (5,), (0,))
-    array([ True, False,  True])
-    """
-    found = np.zeros(len(rows["low-0"]), bool)
-    for axis, (n, reach) in enumerate(zip(shape, margin, strict=True)):
-        found |= (rows[f"low-{axis}"] <= reach) | (rows[f"high-{axis}"] >= n - reach)
-    return found
-
-
-def known_columns(spec: Spec, tails: tuple[str, ...]) -> dict[str, int | None]:
+def known_columns(spec: Spec, tails: tuple[str, ...], shapes: bool = False) -> dict[str, int | None]:
     """The columns that an expression may name, and the power of length each is in; None fits all numbers.
 
-    In a volume without a unit every number is one of voxels, and all columns fit each other.
+    In a volume without a unit every number is one of voxels, and all columns fit each other. ``shapes``: also the
+    size of the box and those of `second_columns`.
     """
     found: dict[str, int | None] = {"num_pixels": 0, "area": spec.ndim}
     if spec.ndim == 3:
@@ -108,25 +113,26 @@ def known_columns(spec: Spec, tails: tuple[str, ...]) -> dict[str, int | None]:
     found |= {"equivalent_diameter": 1, "equivalent_diameter_area": 1, "extent": 0, "touches_edge": None}
     found |= {f"bbox-{axis}": 0 for axis in range(2 * spec.ndim)}
     found |= {f"centroid-{axis}": 1 for axis in range(spec.ndim)}
+    if shapes:
+        found |= {"area_bbox": spec.ndim, **second_columns(spec.ndim)}
     for tail in tails:
-        found |= {f"intensity_{what}{tail}": None for what in ("min", "max", "mean", "std")}
+        found |= {f"intensity_{what}{tail}": None for what in ("min", "max", "mean", "std", "sum")}
     return found if unit_name(spec.unit) else dict.fromkeys(found)
 
 
-def measured(rows: Rows, shown: Array, spec: Spec) -> Rows:
-    """The columns of `known_columns` that need no intensities."""
-    columns = geometry(rows, shown, spec)
-    area = columns["area"]
-    sides = [columns[f"bbox-{axis + spec.ndim}"] - columns[f"bbox-{axis}"] for axis in range(spec.ndim)]
-    diameter = np.cbrt(6 * area / np.pi) if spec.ndim == 3 else np.sqrt(4 * area / np.pi)
-    edge = touching(rows, spec.shape, (0,) * spec.ndim)[shown]
-    return columns | {
-        "volume": area,
-        "equivalent_diameter": diameter,
-        "equivalent_diameter_area": diameter,
-        "extent": columns["num_pixels"] / prod(sides),
-        "touches_edge": edge,
-    }
+def second_columns(ndim: int) -> dict[str, int | None]:
+    """Those of `known_columns` that need second moments (a measure "second")."""
+    lengths: dict[str, int | None] = {"axis_major_length": 1, "axis_minor_length": 1}
+    return lengths if ndim == 3 else lengths | {"eccentricity": 0, "orientation": 0}
+
+
+def measured(rows: Rows, shown: Array, spec: Spec, names: Collection[str]) -> Rows:
+    """The columns of `known_columns` that need no intensities, as far as an expression names them."""
+    groups = GROUPS | ({"second"} if second_columns(spec.ndim).keys() & set(names) else set())
+    columns = geometry(rows, shown, spec, groups)
+    if "area" in columns:
+        columns |= {"volume": columns["area"], "equivalent_diameter": columns["equivalent_diameter_area"]}
+    return columns
 
 
 def unit_of(spec: Spec) -> Unit:

@@ -16,28 +16,34 @@ from bigseg.local.component_paint import shell
 from bigseg.local.component_table import first_voxels
 from bigseg.local.components import Components, label, label_equal
 from bigseg.local.digest import digest
+from bigseg.local.faces import shell_of
 from bigseg.ops.base import value_of
-from bigseg.ops.table import Measure, rows_of
+from bigseg.ops.measures import Measure, rows_of
+from bigseg.ops.rows import Rows, order_of_done, packed
+from bigseg.ops.superblocks import Intervals, Node, Tree
+from bigseg.ops.values import by_value
 
-Identity = Literal["touching", "equal"]
-"""What makes two voxels of one object: that they touch, or that they hold the same value (label images)."""
+Identity = Literal["touching", "valued", "equal"]
+"""What makes two voxels of one object: that they touch; that they touch and hold the same value; or the value alone,
+wherever they lie (label images)."""
 
 
 @dataclass(frozen=True)
 class Foreground:
-    """Which voxels of a field belong to components: strictly above, strictly below, or not zero."""
+    """Which voxels of a field belong to components: strictly above, strictly below, or not of the background."""
 
     above: float | str | None = None
     below: float | str | None = None
+    background: int = 0
 
     def bind(self, values: Values) -> Foreground:
         """With computed thresholds."""
-        return Foreground(value_of(self.above, values), value_of(self.below, values))
+        return replace(self, above=value_of(self.above, values), below=value_of(self.below, values))
 
     def mask(self, array: Array) -> bitmask.BitMask:
         """One bit a voxel."""
         if self.above is None and self.below is None:
-            return bitmask.different(array, 0)
+            return bitmask.different(array, self.background)
         assert not isinstance(self.above, str)
         assert not isinstance(self.below, str)
         return bitmask.between(array, self.above, self.below)
@@ -50,6 +56,8 @@ class Labelling:
     foreground: Foreground
     connectivity: int
     identity: Identity
+    periodic: tuple[bool, ...] = ()
+    """On which axes the last voxel touches the first; () for none."""
 
     def bind(self, values: Values) -> Labelling:
         """With computed thresholds."""
@@ -59,6 +67,8 @@ class Labelling:
         """The components of one block."""
         if self.identity == "equal":
             return label_equal(array, connectivity=1)
+        if self.identity == "valued":
+            return label_equal(array, self.connectivity, self.foreground.background)
         return label(self.foreground.mask(array), self.connectivity)
 
     def memory(self, voxels: int) -> int:
@@ -68,11 +78,18 @@ class Labelling:
 
 @dataclass(frozen=True)
 class CollectComponents:
-    """Pass 1 on one block: rows of the local components, and the planes that neighbours will be joined by."""
+    """Pass 1 on one block: rows of the local components, and the planes that neighbours will be joined by.
+
+    Stored: what `bigseg.ops.rows` says; ``open``, the numbers of the open components in the block; ``faces``, one bit
+    (2 axis + side) for each face that one of them reaches; and a plane a face, of places among the open ones (1, 2,
+    ...; 0 for all else). Of label images (identity "equal") one row a value, and nothing is open.
+    """
 
     labelling: Labelling
     shape: Shape
     measures: tuple[Measure, ...]
+    groups: tuple[str, ...]
+    """Of which columns rows are made; none: objects are only counted."""
 
     def memory(self, inner: Shape) -> int:
         """Runs, rows and planes."""
@@ -87,18 +104,35 @@ class CollectComponents:
         )
 
     def collect(self, arrays: Sequence[Array], visit: Visit) -> Mapping[str, Array]:
-        """One row a component, and up to six planes."""
+        """Rows and planes of one block."""
         found = self.labelling.label(arrays[0])
         inner = visit.block.inner
-        rows = rows_of(found, inner, self.shape, self.measures, arrays)
-        rows["check"] = check_of(rows["first"])
+        counted = not (self.groups or self.measures)
+        rows = {} if counted else rows_of(found, inner, self.shape, self.measures, arrays, self.groups)
+        kept = {"check": check_of(rows["first"])} if "first" in rows else {}
         if self.labelling.identity == "equal":
-            rows["value"] = arrays[0].reshape(-1)[first_voxels(found)].astype(np.uint64)
-        else:
-            planes = shell(found)[-len(self.shape) :]
-            for axis, side in inner_faces(inner, self.shape):
-                rows[plane_name(axis, side)] = planes[axis][side].reshape(plane_shape(inner, axis))
-        return rows
+            return kept | by_value(rows, arrays[0].reshape(-1)[first_voxels(found)])
+        return kept | surface(found, rows, self.labelling, visit, arrays[0])
+
+
+def surface(found: Components, rows: Rows, labelling: Labelling, visit: Visit, array: Array) -> Rows:
+    """What is kept of the components of a block: rows, which are open, the faces they reach, and planes."""
+    ndim = len(visit.grid.shape)
+    planes, values = shell(found)[-ndim:], shell_of(array)[-ndim:]
+    faces = np.zeros(found.n + 1, np.uint8)
+    sides = Tree(visit.grid, labelling.periodic).sides(Node(0, visit.block.number))
+    for axis, side in sides:
+        faces[planes[axis][side]] |= np.uint8(1 << (2 * axis + side))
+    still = faces[1:] != 0
+    place = np.zeros(found.n + 1, np.uint32)
+    place[1:][still] = np.arange(1, np.count_nonzero(still) + 1, dtype=np.uint32)
+    kept: Rows = {"open": np.flatnonzero(still).astype(np.uint32) + 1, "faces": faces[1:][still]}
+    for axis, side in sides:
+        shape = plane_shape(visit.block.inner, axis)
+        kept[plane_name(axis, side)] = place[planes[axis][side].reshape(shape)]
+        if labelling.identity == "valued":
+            kept[value_name(axis, side)] = values[axis][side].reshape(shape)
+    return kept | packed(rows, still, order_of_done(rows, still), Intervals(visit.grid))
 
 
 def plane_shape(inner: Box, axis: int) -> Shape:
@@ -106,15 +140,14 @@ def plane_shape(inner: Box, axis: int) -> Shape:
     return inner.shape[:axis] + inner.shape[axis + 1 :]
 
 
-def inner_faces(inner: Box, shape: Shape) -> list[tuple[int, int]]:
-    """The faces of a block that meet other blocks: axis and side (0 low, 1 high)."""
-    low = [(axis, 0) for axis, start in enumerate(inner.start) if start > 0]
-    return low + [(axis, 1) for axis, stop in enumerate(inner.stop) if stop < shape[axis]]
-
-
 def plane_name(axis: int, side: int) -> str:
     """Name of a face's array in a block's partial result."""
     return f"plane-{axis}-{'high' if side else 'low'}"
+
+
+def value_name(axis: int, side: int) -> str:
+    """Name of the array of the values there, of objects that are told apart by them."""
+    return f"values-{axis}-{'high' if side else 'low'}"
 
 
 def check_of(first: Array) -> Array:

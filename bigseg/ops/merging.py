@@ -1,13 +1,16 @@
-"""Merging components: which touch across blocks, what they add up to, what each block's map is.
+"""Merging components by their surfaces, as a tree of super-blocks.
 
-Memory of ``join``: the planes of one block and one plane of each neighbour. Memory of ``merge``: about 200 bytes
-a local component, all in one task; merging as a tree of super-blocks will bound it.
+A task joins the blocks that meet at one super-block: which open components of its children touch, face by face, edge
+by edge, corner by corner. What no longer reaches a face behind which there are other blocks is done, and its row is
+stored for good; what does goes on to the next level. So a task holds the components on the faces of its children, and
+of the planes a few at a time; how many components there are in all it never knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -15,78 +18,164 @@ from typing import Any
 import numpy as np
 
 from bigseg.engine.field import Array, Values, Workspace
-from bigseg.errors import ValuesError
-from bigseg.grid import Block, Grid, Shape
+from bigseg.grid import Grid, Shape
 from bigseg.local.faces import join_planes
-from bigseg.local.unionfind import union_pairs
-from bigseg.ops.labelling import Identity, plane_name
-from bigseg.ops.table import Measure, Predicate, Rows, TableRequest, merge_rows, write_objects
-from bigseg.storage.spec import Spec
+from bigseg.local.unionfind import number_groups, roots, unite_pairs
+from bigseg.ops.labelling import plane_name, value_name
+from bigseg.ops.rows import columns_of, counts, merged, order_of_done, packed
+from bigseg.ops.superblocks import Intervals, Node, Tree
 
-JOINED_TOGETHER = 16
-"""Blocks whose joins travel in one task: a join takes about 2 ms a neighbour."""
+PLANES = 64
+"""Planes that a task keeps at hand: a block meets up to 26 others on six of its planes."""
+FACE_VOXELS = 100
+"""One open component is expected in so many voxels of the faces; in dense noise it is one in six."""
 
 
 @dataclass(frozen=True)
 class Join:
-    """Which local components of each block touch components of its neighbours."""
+    """What touches across blocks, level by level.
+
+    A task's memory: `PLANES` planes of a block, and for each open component of its children about 30 bytes and its row
+    three times. Stored a super-block: what `bigseg.ops.rows` says; ``child-K``, what became of the open components of
+    its K-th child: the place (1, 2, ...) among the open ones, or minus the place among those done; ``map-B``, the same
+    for the open components of each block B that lies at an open face, 0 where they are done.
+    """
 
     name: str
     source: str
     connectivity: int
+    periodic: tuple[bool, ...] = ()
+    valued: bool = False
+    prefix: str = ""
+    """Of the names of the arrays that pass 1 kept."""
 
-    def units(self, grid: Grid) -> int:
-        """Blocks in groups."""
-        return -(-len(grid) // JOINED_TOGETHER)
+    def units(self, grid: Grid) -> tuple[int, ...]:
+        """One task a super-block."""
+        return Tree(grid, self.periodic).rounds
 
     def memory(self, grid: Grid) -> int:
-        """Six planes of a block and one of a neighbour, with room for their pairs."""
-        planes = sum(prod(grid.block) // side for side in grid.block)
-        return 8 * 4 * planes
+        """Planes, and the components that are expected on the faces of the children of one super-block."""
+        planes = PLANES * 8 * max(prod(grid.block) // side for side in grid.block)
+        return (16 << 20) + planes + 400 * face_voxels(Tree(grid, self.periodic)) // FACE_VOXELS
 
     def bind(self, values: Values) -> Join:
         """Nothing to bind."""
         return self
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """Rows of (block, its component, neighbour, its component)."""
-        grid = space.grid
-        first = unit * JOINED_TOGETHER
-        found = [np.zeros((0, 4), np.int64)]
-        for number in range(first, min(first + JOINED_TOGETHER, len(grid))):
-            block = grid[number]
-            for direction in forward(len(grid.shape), self.connectivity):
-                neighbour = grid.neighbour(block, direction)
-                if neighbour is not None:
-                    pairs = self._touching(block, neighbour, direction, space)
-                    ends = np.broadcast_to([block.number, neighbour.number], (len(pairs), 2))
-                    found.append(np.column_stack([ends[:, 0], pairs[:, 0], ends[:, 1], pairs[:, 1]]))
-        space.scratch.write(self.name, unit, {"pairs": np.concatenate(found).astype(np.int64)})
+        """Join the children of one super-block."""
+        tree = Tree(space.grid, self.periodic)
+        node = tree.at(unit)
+        below = Below(self, space, tree, node)
+        parent = np.arange(below.ends[-1], dtype=np.int64)
+        for pairs in self._touching(below):
+            unite_pairs(parent, pairs)
+        group, count = number_groups(roots(parent))
+        still = np.zeros(count, bool)
+        for block, sides in tree.surface(node):
+            mine = below.open_of(block)
+            still[group[mine[(below.faces(block) & np.uint8(sides)) != 0]]] = True
+        rows = {name: merged(name, column, group, count) for name, column in below.rows()}
+        done = order_of_done(rows, still)
+        fate = np.zeros(count, np.int64)
+        fate[still] = np.arange(1, np.count_nonzero(still) + 1)
+        fate[done] = -np.arange(1, done.size + 1)
+        fate = fate[group]
+        kept = {f"child-{k}": fate[below.ends[k] : below.ends[k + 1]] for k in range(len(below.children))}
+        for block, _ in tree.surface(node):
+            kept[f"map-{block}"] = below.onward(block, fate)
+        space.scratch.write(self.name, unit, packed(rows, still, done, Intervals(space.grid)) | kept)
         return {}
 
-    def _touching(self, block: Block, other: Block, direction: Shape, space: Workspace) -> Array:
-        """Pairs of local components across a face, an edge or a corner.
+    def _touching(self, below: Below) -> Iterator[Array]:
+        """Pairs of open components of the children, one array for two blocks that meet."""
+        directions = forward(len(below.tree.grid.shape), self.connectivity)
+        plane = lru_cache(PLANES)(below.plane)
+        for block, other, direction in below.tree.meetings(below.node, directions):
+            pairs = join_planes(*self._facing(plane, block, other, direction))
+            mine, theirs = below.open_of(block), below.open_of(other)
+            yield np.column_stack([mine[pairs[:, 0].astype(np.int64) - 1], theirs[pairs[:, 1].astype(np.int64) - 1]])
 
-        The voxels that meet lie on one plane of each block, on the first axis along which the blocks differ; on
-        further such axes they are that plane's last or first line.
+    def _facing(self, plane: Any, block: int, other: int, direction: Shape) -> tuple[Any, ...]:
+        """The voxels of two blocks that meet across a face, an edge or a corner, for `join_planes`.
+
+        They lie on one plane of each block, on the first axis along which the blocks differ; on further such axes
+        they are that plane's last or first line.
         """
         axis = next(axis for axis, step in enumerate(direction) if step)
-        sides = [1 if step > 0 else 0 for step in direction]
-        mine = self._plane(space, block.number, axis, sides[axis])
-        theirs = self._plane(space, other.number, axis, 1 - sides[axis])
-        cut_mine, cut_theirs = [], []
-        for other_axis, step in enumerate(direction):
-            if other_axis == axis:
-                continue
-            cut_mine.append(slice(None) if step == 0 else (slice(-1, None) if step > 0 else slice(0, 1)))
-            cut_theirs.append(slice(None) if step == 0 else (slice(0, 1) if step > 0 else slice(-1, None)))
+        mine: list[slice] = []
+        theirs: list[slice] = []
+        for place, step in enumerate(direction):
+            if place != axis:
+                mine.append(slice(None) if step == 0 else (slice(-1, None) if step > 0 else slice(0, 1)))
+                theirs.append(slice(None) if step == 0 else (slice(0, 1) if step > 0 else slice(-1, None)))
+        sides = int(direction[axis] > 0), int(direction[axis] < 0)
         reach = self.connectivity - sum(map(abs, direction))
-        mine, theirs = mine[tuple(cut_mine)], theirs[tuple(cut_theirs)]
-        return join_planes(np.atleast_2d(mine), np.atleast_2d(theirs), reach)
 
-    def _plane(self, space: Workspace, number: int, axis: int, side: int) -> Array:
-        name = plane_name(axis, side)
-        return space.scratch.read(self.source, number, [name])[name]
+        def cut(name: Any) -> tuple[Array, Array]:
+            one = plane(block, name(axis, sides[0]))[tuple(mine)]
+            return np.atleast_2d(one), np.atleast_2d(plane(other, name(axis, sides[1]))[tuple(theirs)])
+
+        values = cut(value_name) if self.valued else None
+        return (*cut(plane_name), reach, values)
+
+
+class Below:
+    """What lies under a super-block: the open components of its children, numbered one child after the other."""
+
+    def __init__(self, join: Join, space: Workspace, tree: Tree, node: Node) -> None:
+        self.join, self.scratch, self.tree, self.node = join, space.scratch, tree, node
+        self.children = [place_of(join, tree, child) for child in tree.children(node)]
+        sizes = [counts(self.scratch, stage, number, self._prefix(stage))[0] for stage, number in self.children]
+        self.ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._child_of = {child: k for k, child in enumerate(tree.children(node))}
+        self.open_of = lru_cache(PLANES)(self._open_of)
+
+    def _prefix(self, stage: str) -> str:
+        return self.join.prefix if stage == self.join.source else ""
+
+    def _read(self, stage: str, number: int, name: str) -> Array:
+        name = self._prefix(stage) + name
+        return self.scratch.read(stage, number, [name])[name]
+
+    def plane(self, block: int, name: str) -> Array:
+        """A plane of a block, as pass 1 kept it."""
+        return self._read(self.join.source, block, name)
+
+    def faces(self, block: int) -> Array:
+        """The faces that each open component of a block reaches."""
+        return self._read(self.join.source, block, "faces")
+
+    def rows(self) -> Iterator[tuple[str, Array]]:
+        """Every column of the rows of all open components."""
+        stage, number = self.children[0]
+        for column in columns_of(self.scratch, stage, number, self._prefix(stage)):
+            yield column, np.concatenate([self._read(*child, f"open-{column}") for child in self.children])
+
+    def _open_of(self, block: int) -> Array:
+        """The number, under this super-block, of each component that was open in a block; -1 where it is done."""
+        position = self.tree.grid[block].position
+        level = self.node.level - 1
+        counts = self.tree.counts(level)
+        child = Node(level, int(np.ravel_multi_index(tuple(p >> level for p in position), counts)))
+        k = self._child_of[child]
+        if level == 0:
+            return np.arange(self.ends[k], self.ends[k + 1])
+        place = self._read(*self.children[k], f"map-{block}").astype(np.int64)
+        return np.where(place > 0, place - 1 + self.ends[k], -1)
+
+    def onward(self, block: int, fate: Array) -> Array:
+        """The place of each component that was open in a block among the open ones of this super-block, or 0."""
+        mine = self.open_of(block)
+        known = mine >= 0
+        found = np.zeros(len(mine), np.uint32)
+        found[known] = np.maximum(fate[mine[known]], 0)
+        return found
+
+
+def place_of(join: Join, tree: Tree, node: Node) -> tuple[str, int]:
+    """Where the partial result of a node lies: stage and number."""
+    return (join.name, tree.unit(node)) if node.level else (join.source, node.number)
 
 
 def forward(ndim: int, connectivity: int) -> list[Shape]:
@@ -99,107 +188,17 @@ def forward(ndim: int, connectivity: int) -> list[Shape]:
     return [d for d in every if d > (0,) * ndim]
 
 
-@dataclass(frozen=True)
-class View:
-    """Objects chosen from a set of components: which are shown, and among which the ids are counted.
+def face_voxels(tree: Tree) -> int:
+    """Voxels on the open faces of the children of the super-block that has most of them.
 
-    Each condition sees the objects that those before it have left.
+    The first super-block of a level is its largest; its neighbours in the middle have all their faces open.
     """
-
-    shown: tuple[Predicate, ...] = ()
-    counted: tuple[Predicate, ...] = ()
-
-    def bind(self, values: Values) -> View:
-        """With computed thresholds."""
-        return View(tuple(item.bind(values) for item in self.shown), tuple(item.bind(values) for item in self.counted))
-
-
-@dataclass(frozen=True)
-class Merge:
-    """The union of all pairs, the objects' rows, the ids, the maps of all blocks, the tables."""
-
-    name: str
-    source: str
-    join: str
-    spec: Spec
-    identity: Identity
-    views: tuple[View, ...]
-    tables: tuple[TableRequest, ...]
-    measures: tuple[Measure, ...]
-
-    def units(self, grid: Grid) -> int:
-        """One task: the flat form."""
-        return 1
-
-    def memory(self, grid: Grid) -> int:
-        """About 200 bytes a local component; a thousand a block are expected, or one in 5,000 voxels."""
-        return (32 << 20) + 200 * max(1000, prod(grid.block) // 5000) * len(grid)
-
-    def bind(self, values: Values) -> Merge:
-        """With computed thresholds and ranges."""
-        return replace(
-            self,
-            views=tuple(view.bind(values) for view in self.views),
-            tables=tuple(table.bind(values) for table in self.tables),
-            measures=tuple(item.bind(values) for item in self.measures),
-        )
-
-    def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """Merge everything."""
-        numbers = range(len(space.grid))
-        parts = [space.scratch.read(self.source, number, ["first", "check", "value"]) for number in numbers]
-        ends = np.concatenate([[0], np.cumsum([len(part["first"]) for part in parts])])
-        group, count = self._groups(parts, ends, space)
-        del parts[:]
-        rows = merge_rows(
-            (space.scratch.read(self.source, number) for number in numbers), group, ends, count, self.measures
-        )
-        ids = [self._ids(view, rows) for view in self.views]
-        for table in self.tables:
-            write_objects(space.folder / "tables" / f"{table.name}.parquet", table, rows, ids[table.view], self.spec)
-        for number in numbers:
-            mine = group[ends[number] : ends[number + 1]]
-            check = space.scratch.read(self.source, number, ["check"])["check"]
-            maps = {f"map-{k}": np.concatenate([[0], found[mine]]).astype(found.dtype) for k, found in enumerate(ids)}
-            space.scratch.write(self.name, number, {"check": check, **maps})
-        return {f"objects-{k}": int(np.count_nonzero(found)) for k, found in enumerate(ids)}
-
-    def _groups(self, parts: Sequence[Mapping[str, Array]], ends: Array, space: Workspace) -> tuple[Array, int]:
-        """The object of every local component: 0..count-1 in the order of first voxels."""
-        if self.identity == "equal":
-            values = np.concatenate([part["value"] for part in parts])
-            found, group = np.unique(values, return_inverse=True)
-            return group.astype(np.int64), len(found)
-        first = np.concatenate([part["first"] for part in parts])
-        pairs = []
-        for unit in range(Join(self.join, self.source, 1).units(space.grid)):
-            four = space.scratch.read(self.join, unit)["pairs"]
-            pairs.append(np.column_stack([ends[four[:, 0]] + four[:, 1] - 1, ends[four[:, 2]] + four[:, 3] - 1]))
-        root = union_pairs(len(first), np.concatenate(pairs))
-        least = np.full(len(first), np.iinfo(np.int64).max)
-        np.minimum.at(least, root, first)
-        roots = np.flatnonzero(root == np.arange(len(root)))
-        rank = np.empty(len(first), np.int64)
-        rank[roots[np.argsort(least[roots], kind="stable")]] = np.arange(len(roots))
-        return rank[root], len(roots)
-
-    def _ids(self, view: View, rows: Rows) -> Array:
-        """The final id of every object, 0 where it is not shown."""
-        shown = np.ones(len(rows["size"]), bool)
-        for condition in view.shown:
-            shown &= condition.holds(rows, shown)
-        if self.identity == "equal":
-            numbers = rows["value"]
-            if numbers.size and int(numbers.max()) < 2**32:
-                numbers = numbers.astype(np.uint32)
-            return np.where(shown, numbers, numbers.dtype.type(0))
-        counted = np.ones(len(shown), bool)
-        for condition in view.counted:
-            counted &= condition.holds(rows, counted)
-        if np.count_nonzero(counted) >= 2**32:
-            raise ValuesError(
-                f"{self.name}: {np.count_nonzero(counted)} objects are more than uint32 labels can number; remove "
-                "small objects first"
-            )
-        ids = np.cumsum(counted).astype(np.uint32)
-        return np.where(shown & counted, ids, np.uint32(0))
+    most = 0
+    for level in range(tree.levels):
+        blocks = tree.blocks(Node(level, 0))
+        sides = [min(b * side, n) for b, side, n in zip(blocks, tree.grid.block, tree.grid.shape, strict=True)]
+        faces = 0
+        for axis, count in enumerate(tree.counts(level)):
+            faces += min(count - 1, 2) * prod(sides) // sides[axis]
+        most = max(most, faces * len(tree.children(Node(level + 1, 0))))
+    return most

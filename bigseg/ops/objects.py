@@ -1,41 +1,59 @@
-"""Objects: labels, removal by size, and the table of regions."""
+"""Objects: labels, removal by size, and what operations on objects share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field as Parameter
 
 from bigseg.engine.field import Field, Reduction
-from bigseg.errors import PipelineError
+from bigseg.errors import ParameterError, PipelineError
 from bigseg.ops.base import Masking, Op, Site, Size, in_count
-from bigseg.ops.components import Objects, Seen, depends
+from bigseg.ops.choosing import View
+from bigseg.ops.components import Objects, Seen
 from bigseg.ops.hysteresis import check_connectivity
-from bigseg.ops.labelling import Foreground
-from bigseg.ops.merging import View
-from bigseg.ops.table import Condition, Predicate, TableRequest
+from bigseg.ops.labelling import Foreground, Identity
+from bigseg.ops.numbering import TellCount
+from bigseg.ops.table import Condition, Predicate
+from bigseg.storage.spec import Spec
+
+OBJECT = "what is one object of a mask; 1..ndim as scikit-image"
+RELABEL = "number the labels that are left 1..N"
 
 
 class Label(Op):
-    """Connected components of the voxels that are not zero, numbered 1..N in raster order of their first voxel.
+    """Connected components of the voxels that are not background, numbered 1..N in raster order of their first voxel.
 
-    Exactly scipy.ndimage.label's array; dtype uint32. Where the input is a mask of components with the same
-    connectivity (after hysteresis, remove_small, select …), nothing is labelled again. Cost: two passes, about 4 ns a
-    voxel a core each.
+    Exactly scipy.ndimage.label's array; with ``multivalued`` touching voxels must hold the same value, too, exactly as
+    skimage.measure.label; on ``periodic`` axes the last voxel touches the first. dtype uint32: more than 4,294,967,295
+    objects are refused after the first pass, before anything is written, and need ``dtype: uint64``. Where the input
+    is a mask of components with the same connectivity (after hysteresis, remove_small, select …), nothing is labelled
+    again. Cost: two passes, about 4 ns a voxel a core each.
 
     >>> import numpy as np, bigseg
     >>> bigseg.label(np.array([[1, 0, 1, 1]], "uint8"))
     array([[1, 0, 2, 2]], dtype=uint32)
+    >>> bigseg.label(np.array([[1, 0, 2, 1]], "uint8"), multivalued=True, periodic=["x"])
+    array([[1, 0, 2, 1]], dtype=uint32)
     """
 
     op: ClassVar[str] = "label"
-    oracle: ClassVar[str] = "scipy.ndimage.label, exactly"
+    oracle: ClassVar[str] = "scipy.ndimage.label, with multivalued skimage.measure.label, exactly"
     example: ClassVar[str] = "{id: objects, op: label, connectivity: 3}"
     masked: ClassVar[Masking] = "input"
 
     connectivity: int = Parameter(1, ge=1, le=3, description="1..ndim as scikit-image; 3-D: 6, 18, 26 neighbours")
+    background: int = Parameter(0, description="the value of voxels that belong to no object")
+    multivalued: bool = Parameter(False, description="objects are of one value each: touching classes stay apart")
+    periodic: tuple[str, ...] = Parameter((), description="axes on which the last voxel touches the first: [x, y]")
+    dtype: Literal["uint32", "uint64"] = Parameter("uint32", description="of the labels")
+
+    def outside(self, spec: Spec) -> float:
+        """The background."""
+        return self.background
 
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """The labels of a known set of components, or of a new one."""
@@ -43,10 +61,26 @@ class Label(Op):
         check_connectivity(self.connectivity, field, site)
         refuse_floats(field, site, self.op)
         seen = same_components(field, self.connectivity)
-        if seen is not None and seen.kind == "mask":
-            return seen.objects.field(site, View(seen.view.shown, seen.view.shown), "labels")
-        objects = Objects.of(field, site, Foreground(), self.connectivity, site.after(self))
-        return objects.field(site, View(), "labels")
+        if seen is not None and seen.kind == "mask" and not (self.background or self.periodic):
+            return seen.objects.field(site, View(seen.view.shown, seen.view.shown), "labels", self.dtype)
+        if self.background and not np.can_cast(np.min_scalar_type(self.background), field.spec.dtype):
+            raise ParameterError(
+                f"step {site.name!r}: background {self.background} is no value of {field.spec.dtype}, the dtype of "
+                f"{field.name!r}"
+            )
+        foreground = Foreground(background=self.background)
+        identity: Identity = "valued" if self.multivalued else "touching"
+        around = self._periodic(field, site)
+        objects = Objects.of(field, site, foreground, self.connectivity, site.after(self), identity, around)
+        return objects.field(site, View(), "labels", self.dtype)
+
+    def _periodic(self, field: Field, site: Site) -> tuple[bool, ...]:
+        axes = field.spec.axes
+        if unknown := [name for name in self.periodic if name not in axes]:
+            raise ParameterError(
+                f"step {site.name!r}: periodic axis {unknown[0]!r}: the volume's axes are {', '.join(axes)}"
+            )
+        return tuple(name in self.periodic for name in axes) if self.periodic else ()
 
 
 class RemoveSmall(Op):
@@ -65,8 +99,8 @@ class RemoveSmall(Op):
     example: ClassVar[str] = "{id: clean, op: remove_small, min_size: 27}"
 
     min_size: Size = Parameter(description='smallest object that is kept: voxels, or with a unit ("100 um3")')
-    connectivity: int = Parameter(1, ge=1, le=3, description="what is one object of a mask; 1..ndim as scikit-image")
-    relabel: bool = Parameter(False, description="number the labels that are left 1..N")
+    connectivity: int = Parameter(1, ge=1, le=3, description=OBJECT)
+    relabel: bool = Parameter(False, description=RELABEL)
 
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """One more condition on a known set of components, or on a new one."""
@@ -76,50 +110,34 @@ class RemoveSmall(Op):
         return keep(seen, site, Condition("size", "at least", least), self.relabel)
 
 
-class Regions(Op):
-    """A table of objects: one row each, as Parquet, measured in the passes that label them.
+class CountObjects(Op):
+    """The number of connected components, and nothing else: for volumes whose objects no table could hold.
 
-    Columns as skimage.measure.regionprops_table names them: label, num_pixels, area (physical: num_pixels times
-    the voxel's size), bbox, centroid (physical), and of each intensity volume min, max, mean and std. Exact for
-    any blocks: sums are integers; float intensities are rounded to 30 bits of their range. Cost: about 1 ns a
-    voxel and intensity volume a core; no pass of its own after ``label``.
+    Gives ``objects``, exactly the count of scipy.ndimage.label. Only the components that reach a face of their block
+    are ever stored; memory and scratch depend on the faces, not on the number of objects. Cost: one pass, about 4 ns
+    a voxel a core.
 
     >>> import numpy as np, bigseg
-    >>> bigseg.regions(np.array([[1, 0, 2, 2]], "uint8"))["num_pixels"].tolist()
-    [1, 2]
+    >>> bigseg.count_objects(np.array([[1, 0, 1, 1]], "uint8"))
+    {'objects': 2}
     """
 
-    op: ClassVar[str] = "regions"
-    oracle: ClassVar[str] = "skimage.measure.regionprops_table; integers exactly, means within 1e-9 (30-bit floats)"
-    example: ClassVar[str] = "{id: regions, op: regions, intensity: input}"
-    refers: ClassVar[tuple[str, ...]] = ("intensity",)
+    op: ClassVar[str] = "count_objects"
+    oracle: ClassVar[str] = "the count of scipy.ndimage.label, exactly"
+    example: ClassVar[str] = "{id: count, op: count_objects, connectivity: 1}"
 
-    intensity: str | tuple[str, ...] | None = Parameter(
-        None, description="the input or step (or a list) whose values are measured on the objects"
-    )
+    connectivity: int = Parameter(1, ge=1, le=3, description="1..ndim as scikit-image; 3-D: 6, 18, 26 neighbours")
 
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
-        """A table on a known set of components, or on the labels of a file."""
+        """The count of a known set of components, or of a new one."""
         (field,) = inputs
         refuse_floats(field, site, self.op)
-        if is_mask(field):
-            raise PipelineError(
-                f"step {site.name!r}: regions needs labels, its input is a mask: put a label step before it"
-            )
-        seen = by_label(field, site)
-        names = (
-            () if self.intensity is None else (self.intensity,) if isinstance(self.intensity, str) else self.intensity
-        )
-        sources = [named_volume(name, site) for name in names]
-        if any(depends(source, seen.objects.merge) for source in sources):
-            seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
-        for source in sources:
-            seen.objects.measure(source, ("min", "max", "sum"))
-        items = {item.index: item for item in seen.objects.measures}
-        indexes = [seen.objects.collect.fields.index(source) for source in sources]
-        asked = tuple((name, items[index]) for name, index in zip(names, indexes, strict=True))
-        seen.objects.table(TableRequest(site.name, seen.objects.view(seen.view), asked))
-        return seen.objects.merge
+        seen = find_objects(field, site, self.connectivity, self.op) if is_mask(field) else None
+        if seen is None:
+            check_connectivity(self.connectivity, field, site)
+            seen = Seen(Objects.of(field, site, Foreground(), self.connectivity), View(), "mask")
+        number = seen.objects.view(View(seen.view.shown, seen.view.shown))
+        return Reduction(site.name, (seen.objects.merge,), TellCount(seen.objects.merge.name, number), [], ("objects",))
 
 
 def named_volume(name: str, site: Site) -> Field:
@@ -147,7 +165,8 @@ def same_components(field: Field, connectivity: int) -> Seen | None:
     seen = field.tag
     if not isinstance(seen, Seen) or seen.objects.labelling.identity != "touching":
         return None
-    return seen if seen.objects.labelling.connectivity == connectivity else None
+    labelling = seen.objects.labelling
+    return seen if labelling.connectivity == connectivity and not labelling.periodic else None
 
 
 def by_label(field: Field, site: Site) -> Seen:

@@ -14,17 +14,15 @@ from bigseg.errors import ParameterError, PipelineError
 from bigseg.local.expression import MOST_CHARACTERS, Expression, parse, references
 from bigseg.local.formula import evaluate, power_of
 from bigseg.ops.base import Lengths, Op, Site, Size, in_count, in_voxels
+from bigseg.ops.choosing import View
 from bigseg.ops.components import Objects, Seen, depends
-from bigseg.ops.conditions import Chosen, Inside, Largest, known_columns, unit_of
+from bigseg.ops.conditions import Chosen, Inside, Largest, known_columns, second_columns, unit_of
 from bigseg.ops.hysteresis import check_connectivity
 from bigseg.ops.labelling import Foreground
-from bigseg.ops.merging import View
-from bigseg.ops.objects import find_objects, keep, named_volume, refuse_floats
-from bigseg.ops.table import Condition, Measure, Predicate
+from bigseg.ops.measures import Measure
+from bigseg.ops.objects import OBJECT, RELABEL, find_objects, keep, named_volume, refuse_floats
+from bigseg.ops.table import Condition, Predicate
 from bigseg.storage.spec import Spec
-
-OBJECT = "what is one object of a mask; 1..ndim as scikit-image"
-RELABEL = "number the labels that are left 1..N"
 
 
 class RemoveLarge(Op):
@@ -114,11 +112,12 @@ class Select(Op):
     """Keep the objects for which an expression on their table holds.
 
     Columns as of ``regions``: ``num_pixels``, ``area`` (physical; in 3-D also ``volume``), ``bbox-0`` …,
-    ``centroid-0`` …, then ``equivalent_diameter``, ``extent``, ``touches_edge``, and with ``intensity``
-    ``intensity_min``, ``_max``, ``_mean``, ``_std`` (of several volumes ``intensity_mean-NAME``). Numbers may have
-    a unit; numbers without are in the table's. Operators as in Python, ``min max abs sqrt where clip``, and values of
-    earlier steps as ``${step.key}``. Ids are kept unless ``relabel``. Cost: nothing after an operation on the same
-    components but the intensities' share, else two passes.
+    ``centroid-0`` …, ``area_bbox``, ``axis_major_length``, ``axis_minor_length`` (in 2-D also ``eccentricity``,
+    ``orientation``), then ``equivalent_diameter``, ``extent``, ``touches_edge``, and with ``intensity``
+    ``intensity_min``, ``_max``, ``_mean``, ``_std``, ``_sum`` (of several volumes ``intensity_mean-NAME``). Numbers
+    may have a unit; numbers without are in the table's. Operators as in Python, ``min max abs sqrt where clip``, and
+    values of earlier steps as ``${step.key}``. Ids are kept unless ``relabel``. Cost: nothing after an operation on
+    the same components but the intensities' share, else two passes.
 
     >>> import numpy as np, bigseg
     >>> bigseg.select(np.array([[1, 0, 2, 2, 0]], "uint8"), expression="num_pixels > 1 and extent == 1")
@@ -156,13 +155,15 @@ class Select(Op):
             # asked of what the objects decide: a labelling of its own
             seen = find_objects(replace(field, tag=None), site, self.connectivity, self.op)
         asked = self._asked(field.spec, tuple(sources), site)
-        seen.objects.merge.after += [node for node in after if node not in seen.objects.merge.after]
+        if second_columns(field.spec.ndim).keys() & set(asked.names):
+            seen.objects.measure(seen.objects.collect.fields[0], ("second",))
+        seen.objects.wait_for(after)
         measures = _measures(seen, asked, sources)
         return keep(seen, site, Chosen(asked, field.spec, measures), self.relabel)
 
     def _asked(self, spec: Spec, tails: tuple[str, ...], site: Site) -> Expression:
         """The expression, read and found to be a condition on columns that there are."""
-        powers = known_columns(spec, tails)
+        powers = known_columns(spec, tails, shapes=True)
         try:
             asked = parse(self.expression, powers, unit_of(spec))
             power_of(asked, powers)
@@ -187,7 +188,7 @@ def _measures(seen: Seen, asked: Expression, sources: Mapping[str, Field]) -> tu
     found: dict[str, int] = {}
     for tail, source in sources.items():
         what = [name for name in ("min", "max") if f"intensity_{name}{tail}" in asked.names]
-        if any(f"intensity_{name}{tail}" in asked.names for name in ("mean", "std")):
+        if any(f"intensity_{name}{tail}" in asked.names for name in ("mean", "std", "sum")):
             what = ["min", "max", "sum"]
         if what:
             seen.objects.measure(source, tuple(what))

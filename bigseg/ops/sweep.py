@@ -2,8 +2,8 @@
 
 1. pass: every block is labelled at every threshold; sizes of the local components and the label planes of the
    faces that meet other blocks are kept, all thresholds in one file;
-2. ``join``: for each threshold, which local components of neighbouring blocks touch;
-3. ``count``: for each threshold, the union of these pairs, and the sizes added up by object;
+2. ``join``: for each threshold, the tree of super-blocks by which components are merged (``merging``);
+3. ``count``: for each threshold, the sizes of all objects;
 4. the curve is written, the threshold chosen.
 """
 
@@ -21,14 +21,14 @@ from pydantic import model_validator
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
 from bigseg.errors import ValuesError
 from bigseg.grid import Grid, Shape
-from bigseg.local.component_paint import shell
 from bigseg.local.component_table import measure
-from bigseg.local.unionfind import sum_by_group, union_pairs
 from bigseg.ops.base import Masking, Number, Op, Site, Size, in_count, value_of
+from bigseg.ops.choosing import Shelves
 from bigseg.ops.hysteresis import check_connectivity
-from bigseg.ops.labelling import Foreground, Labelling, inner_faces, plane_name, plane_shape
+from bigseg.ops.labelling import Foreground, Labelling, surface
 from bigseg.ops.merging import Join
 from bigseg.ops.statistics import value_range
+from bigseg.ops.superblocks import Node, Tree
 from bigseg.storage.spec import Spec
 from bigseg.storage.tables import write_table
 
@@ -94,44 +94,31 @@ class CollectSweep:
 
     def collect(self, arrays: Sequence[Array], visit: Visit) -> Mapping[str, Array]:
         """The arrays of each threshold under its number."""
-        inner = visit.block.inner
-        found: dict[str, Array] = {}
+        kept: dict[str, Array] = {}
         for k, threshold in enumerate(self.sweep.thresholds):
-            components = self.sweep.labelling(threshold, self.connectivity).label(arrays[0])
-            found[f"{k}-size"] = measure(components)["voxels"].astype(np.int64)
-            planes = shell(components)[-len(self.shape) :]
-            for axis, side in inner_faces(inner, self.shape):
-                found[f"{k}-{plane_name(axis, side)}"] = planes[axis][side].reshape(plane_shape(inner, axis))
-        return found
-
-
-@dataclass(frozen=True)
-class JoinOne(Join):
-    """`Join` at one threshold: its planes have the threshold's number in front."""
-
-    number: int = 0
-
-    def _plane(self, space: Workspace, number: int, axis: int, side: int) -> Array:
-        name = f"{self.number}-{plane_name(axis, side)}"
-        return space.scratch.read(self.source, number, [name])[name]
+            labelling = self.sweep.labelling(threshold, self.connectivity)
+            found = labelling.label(arrays[0])
+            rows = {"size": measure(found)["voxels"].astype(np.int64)}
+            kept |= {f"{k}-{name}": part for name, part in surface(found, rows, labelling, visit, arrays[0]).items()}
+        return kept
 
 
 @dataclass(frozen=True)
 class JoinSweep:
-    """`Join` at every threshold, one after the other."""
+    """`Join` at every threshold."""
 
     name: str
     source: str
     connectivity: int
     steps: int
 
-    def one(self, k: int) -> JoinOne:
+    def one(self, k: int) -> Join:
         """At one threshold."""
-        return JoinOne(f"{self.name}.{k}", self.source, self.connectivity, k)
+        return Join(f"{self.name}.{k}", self.source, self.connectivity, prefix=f"{k}-")
 
-    def units(self, grid: Grid) -> int:
-        """Groups of blocks at each threshold."""
-        return self.steps * self.one(0).units(grid)
+    def units(self, grid: Grid) -> tuple[int, ...]:
+        """One task a super-block and threshold."""
+        return tuple(self.steps * count for count in Tree(grid).rounds)
 
     def memory(self, grid: Grid) -> int:
         """As of one."""
@@ -142,14 +129,20 @@ class JoinSweep:
         return self
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """One group of blocks at one threshold."""
-        k, group = divmod(unit, self.one(0).units(space.grid))
-        return self.one(k).reduce(group, space)
+        """One super-block at one threshold."""
+        before = 0
+        for count in Tree(space.grid).rounds:
+            if unit < self.steps * count:
+                break
+            unit -= self.steps * count
+            before += count
+        k, node = divmod(unit, count)
+        return self.one(k).reduce(before + node, space)
 
 
 @dataclass(frozen=True)
 class CountSweep:
-    """Objects within the sizes, and voxels, at every threshold: a task each."""
+    """Objects within the sizes, and voxels, at every threshold: a task each, which holds the rows of one node."""
 
     join: JoinSweep
     least: int
@@ -160,8 +153,8 @@ class CountSweep:
         return self.join.steps
 
     def memory(self, grid: Grid) -> int:
-        """About 100 bytes a local component; a thousand a block are expected."""
-        return (32 << 20) + 100 * 1000 * len(grid)
+        """Sizes of the objects of one node: 8 bytes each; one in 50 voxels of a block is expected."""
+        return (16 << 20) + 8 * prod(grid.block) // 50
 
     def bind(self, values: Values) -> CountSweep:
         """Nothing to bind."""
@@ -170,22 +163,20 @@ class CountSweep:
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
         """Two numbers."""
         join = self.join.one(unit)
-        name = f"{unit}-size"
-        parts = [space.scratch.read(join.source, number, [name])[name] for number in range(len(space.grid))]
-        ends = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-        sizes = np.concatenate(parts)
-        pairs = []
-        for group in range(join.units(space.grid)):
-            four = space.scratch.read(join.name, group)["pairs"]
-            pairs.append(np.column_stack([ends[four[:, 0]] + four[:, 1] - 1, ends[four[:, 2]] + four[:, 3] - 1]))
-        if not len(sizes):
-            return {f"objects-{unit}": 0, f"voxels-{unit}": 0}
-        root = union_pairs(len(sizes), np.concatenate(pairs))
-        whole = sum_by_group(sizes, root, len(sizes))[root == np.arange(len(root))]
-        wanted = whole >= self.least
-        if self.most is not None:
-            wanted &= whole <= self.most
-        return {f"objects-{unit}": int(np.count_nonzero(wanted)), f"voxels-{unit}": int(sizes.sum())}
+        shelves, tree = Shelves(join.source, join.name, (), "touching"), Tree(space.grid)
+        objects = voxels = 0
+        for level in range(tree.levels + 1):
+            for number in range(prod(tree.counts(level))):
+                _, stage, place = shelves.node(tree, Node(level, number))
+                prefix = join.prefix if level == 0 else ""
+                rows = space.scratch.read(stage, place, [f"{prefix}done-size"])
+                sizes = rows[f"{prefix}done-size"]
+                wanted = sizes >= self.least
+                if self.most is not None:
+                    wanted &= sizes <= self.most
+                objects += int(np.count_nonzero(wanted))
+                voxels += int(sizes.sum())
+        return {f"objects-{unit}": objects, f"voxels-{unit}": voxels}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ need k^2 / 2 voxels in all, and a volume of 10^12 voxels has at most 1.4 million
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from bigseg.storage.partitions import files_of
 
 ROWS = 1 << 18
 """Rows read at a time: a few MiB for each column."""
@@ -78,13 +80,13 @@ def objects_of(folder: Path, record: Mapping[str, Any]) -> list[Objects]:
     found = []
     for step in record["pipeline"]["steps"]:
         path = folder / "tables" / f"{step['id']}.parquet"
-        if not path.is_file():
+        if not path.exists():
             continue
-        table = pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
-        if SIZE not in table.schema_arrow.names:
+        files = [pq.ParquetFile(part, buffer_size=BUFFER, pre_buffer=False) for part in files_of(path)]
+        if not {"label", SIZE} <= set(files[0].schema_arrow.names):
             continue
-        sizes, counts, places = _sizes(table)
-        columns, rows = _rows(table, places)
+        sizes, counts, places = _sizes(files)
+        columns, rows = _rows(files, places)
         found.append(
             Objects(
                 str(step["id"]),
@@ -101,12 +103,21 @@ def objects_of(folder: Path, record: Mapping[str, Any]) -> list[Objects]:
     return found
 
 
-def _sizes(table: Any) -> tuple[NDArray[Any], NDArray[Any], list[tuple[int, int]]]:
+def _batches(files: Sequence[Any], column: str) -> Iterator[tuple[int, Any]]:
+    """One column of a table, batch by batch, numbered."""
+    yield from enumerate(
+        batch.column(0)
+        for file in files
+        for batch in file.iter_batches(batch_size=ROWS, columns=[column], use_threads=False)
+    )
+
+
+def _sizes(files: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any], list[tuple[int, int]]]:
     """Sizes and how often each occurs, and where the largest objects stand: batch, row in it."""
     sizes, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
     best: list[tuple[int, int, int]] = []
-    for number, batch in enumerate(table.iter_batches(batch_size=ROWS, columns=[SIZE], use_threads=False)):
-        column = batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    for number, batch in _batches(files, SIZE):
+        column = batch.to_numpy(zero_copy_only=False).astype(np.int64)
         own, times = np.unique(column, return_counts=True)
         merged, inverse = np.unique(np.concatenate([sizes, own]), return_inverse=True)
         added = np.zeros(len(merged), np.int64)
@@ -117,16 +128,15 @@ def _sizes(table: Any) -> tuple[NDArray[Any], NDArray[Any], list[tuple[int, int]
     return sizes, counts, [(number, row) for _, number, row in best]
 
 
-def _rows(table: Any, places: list[tuple[int, int]]) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
+def _rows(files: Sequence[Any], places: list[tuple[int, int]]) -> tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]]:
     """Whole rows of the table, in the order of ``places``; one column at a time, so that none piles up."""
-    names = tuple(table.schema_arrow.names)
+    names = tuple(files[0].schema_arrow.names)
     wanted = {number for number, _ in places}
     columns = []
     for name in names:
         found: dict[tuple[int, int], Any] = {}
-        for number, batch in enumerate(table.iter_batches(batch_size=ROWS, columns=[name], use_threads=False)):
+        for number, column in _batches(files, name):
             if number in wanted:
-                column = batch.column(0)
                 found |= {place: column[place[1]].as_py() for place in places if place[0] == number}
             if number >= max(wanted, default=0):
                 break

@@ -68,15 +68,23 @@ class Scratch:
         write_file(Path(self.root).parent / self.list_name(stage, number), data)
         return len(data), zlib.crc32(data)
 
+    def names(self, stage: str, number: int) -> list[str]:
+        """The names of the arrays of a unit's partial result; raises as `read`."""
+        return self._read(stage, number, ())[0]
+
     def read(self, stage: str, number: int, names: Collection[str] | None = None) -> Arrays:
-        """The arrays of a unit's partial result, or only those named.
+        """The arrays of a unit's partial result, or those of the named that there are.
 
         Raises
         ------
         CorruptChunkError
             When the file is absent, cut or fails its checksum.
         """
+        return self._read(stage, number, names)[1]
+
+    def _read(self, stage: str, number: int, names: Collection[str] | None) -> tuple[list[str], Arrays]:
         path = self.path(stage, number)
+        known: list[str] = []
         try:
             with path.open("rb") as file:
                 magic, length, crc = HEAD.unpack(file.read(HEAD.size))
@@ -85,6 +93,7 @@ class Scratch:
                     raise ValueError("its header is damaged")
                 start, arrays = HEAD.size + length, {}
                 for name, dtype, shape, offset, size, check in json.loads(head):
+                    known.append(name)
                     if names is not None and name not in names:
                         continue
                     file.seek(start + offset)
@@ -103,7 +112,7 @@ class Scratch:
             ) from error
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}") from error
-        return arrays
+        return known, arrays
 
 
 def _unpack(packed: bytes, dtype: str, shape: list[int]) -> np.ndarray[Any, Any]:

@@ -269,7 +269,7 @@ def test_a_pipeline_file_keeps_it() -> None:
     assert Pipeline.from_dict(data).as_dict() == data
     from bigseg.pipeline.steps import parse
 
-    (step,), _ = parse(data, changes=["m.mask=other"])
+    (step,) = parse(data, changes=["m.mask=other"]).steps
     assert step.mask == "other"
 
 
@@ -296,7 +296,8 @@ def test_gates_bar_only_what_nothing_else_needs(tmp_path: Path, filled: bool, al
     twice = Field("twice", spec, Counting(bigseg.Gaussian(sigma=2.0), spec), (smooth,))
     targets = [within(twice, door, "inside"), *([smooth] if also else [])]
     Counting.seen.clear()
-    found = evaluate(targets, Visit(Grid(array.shape, (32, 32))[0], Scratch(str(tmp_path))))
+    grid = Grid(array.shape, (32, 32))
+    found = evaluate(targets, Visit(grid, grid[0], Scratch(str(tmp_path))))
     wanted = bigseg.gaussian(bigseg.gaussian(array, sigma=1.0), sigma=2.0)[:32, :32]
     np.testing.assert_array_equal(found[0], wanted if filled else np.zeros_like(wanted))
     assert len(Counting.seen) == (2 if filled else 1 if also else 0)

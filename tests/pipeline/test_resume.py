@@ -149,14 +149,14 @@ def test_files_that_are_gone_are_made_again(arena: Arena) -> None:
     assert arena.zygote.run(arena.arguments(run.out, "begin:pass-5")) == KILLED
     scratch = run.out / "scratch"
     (scratch / "bright.components" / "00000" / "0007.part").unlink()
-    (scratch / "objects.merge" / "00000" / "0003.part").write_bytes(b"short")
+    (scratch / "objects.rank" / "00000" / "0000.part").write_bytes(b"short")
     (run.out / "bright.ome.zarr" / "0" / "c" / "1" / "1" / "1").unlink()
     (run.out / "tables" / "regions.parquet").unlink()
     before = chain.recorded(run.out)
     assert arena.zygote.run(arena.arguments(run.out)) == 0
     again = {unit for unit, count in (chain.recorded(run.out) - before).items() if unit in before}
     bright = ("pass-4", 1 * 15 + 1 * 5 + 1)
-    assert again == {("pass-3", 7), ("objects.merge", 0), bright}
+    assert again == {("pass-3", 7), ("objects.rank", 0), ("objects.tables", 0), bright}
     assert chain.golden(run.out) == arena.golden
     assert chain.leftovers(run.out) == []
 

@@ -1,0 +1,105 @@
+"""Tables of objects, written interval by interval in the order of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigseg.engine.field import Array, Values, Workspace
+from bigseg.grid import Grid
+from bigseg.ops.columns import geometry, intensities
+from bigseg.ops.measures import Measure
+from bigseg.ops.numbering import Ids
+from bigseg.ops.rows import Rows, done_rows, stacked
+from bigseg.storage.spec import Spec
+from bigseg.storage.tables import write_table
+
+ONE_FILE = 250_000
+"""Rows up to which a table is one file; larger ones are a folder of ``part-N.parquet``."""
+GROUP = 50_000
+"""Rows whose columns are made and written at a time: up to 60 columns, a few copies of each."""
+
+
+@dataclass(frozen=True)
+class TableRequest:
+    """A table of the objects of a view: its name, and the intensity volumes measured on them."""
+
+    name: str
+    view: int
+    intensities: tuple[tuple[str, Measure], ...] = ()
+
+    def bind(self, values: Values) -> TableRequest:
+        """With the bounds that were found."""
+        return replace(self, intensities=tuple((name, item.bind(values)) for name, item in self.intensities))
+
+
+@dataclass(frozen=True)
+class WriteTables:
+    """The tables of a set of objects: a file each, or a part for every interval where there are many objects."""
+
+    ids: Ids
+    spec: Spec
+    requests: tuple[TableRequest, ...]
+    label: str
+    """Dtype of the labels."""
+    found: Mapping[str, Any] | None = None
+
+    def units(self, grid: Grid) -> int:
+        """One task an interval; where all is one file, the first writes it."""
+        return self.ids.shelves.intervals(grid)
+
+    def memory(self, grid: Grid) -> int:
+        """Rows of one file, 300 bytes each, and the columns of a group of them."""
+        return 300 * ONE_FILE + 1000 * GROUP
+
+    def bind(self, values: Values) -> WriteTables:
+        """With the bounds and numbers that were found."""
+        requests = tuple(item.bind(values) for item in self.requests)
+        return replace(self, requests=requests, found=dict(values.get(self.ids.total, {})))
+
+    def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
+        """Write what one interval is responsible for."""
+        assert self.found is not None
+        for request in self.requests:
+            path = space.folder / "tables" / f"{request.name}.parquet"
+            if self.found[f"objects-{request.view}"] <= ONE_FILE:
+                if unit == 0:
+                    self._write(path, request, space, range(self.units(space.grid)))
+            else:
+                self._write(path / f"part-{unit:05d}.parquet", request, space, range(unit, unit + 1))
+        return {}
+
+    def _write(self, path: Path, request: TableRequest, space: Workspace, intervals: range) -> None:
+        rows = stacked(self._rows(request, space, interval) for interval in intervals)
+        order = np.argsort(rows["id"], kind="stable") if rows else np.zeros(0, np.int64)
+        parts = [order[start : start + GROUP] for start in range(0, len(order), GROUP)]
+        if parts or len(intervals) > 1 or self.units(space.grid) == 1:
+            spec = self.spec
+            notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
+            if not parts:
+                rows, parts = {**self.ids.shelves.no_rows(space), "id": order}, [order]
+            write_table(path, (self._columns(request, rows, part) for part in parts), notes)
+
+    def _rows(self, request: TableRequest, space: Workspace, interval: int) -> Rows:
+        """The rows of the objects shown that begin in an interval, with their ids."""
+        shelves = self.ids.shelves
+        parts = []
+        for name, stage, number in shelves.nodes(space.grid, interval):
+            ids = self.ids.begun(space.scratch, name, interval, request.view)
+            rows = done_rows(space.scratch, stage, number, interval, shelves.known(space)) if ids.any() else {}
+            if rows:
+                parts.append({key: column[ids > 0] for key, column in rows.items()} | {"id": ids[ids > 0]})
+        return stacked(parts)
+
+    def _columns(self, request: TableRequest, rows: Rows, chosen: Array) -> Rows:
+        """The columns of a row group, named as skimage.measure.regionprops_table names them."""
+        ids = rows["id"][chosen]
+        columns = {"label": ids.astype(self.label), **geometry(rows, chosen, self.spec)}
+        for name, item in request.intensities:
+            tail = "" if len(request.intensities) == 1 else f"-{name}"
+            columns |= {f"{key}{tail}": column for key, column in intensities(rows, chosen, item).items()}
+        return columns
