@@ -9,6 +9,7 @@ from pathlib import Path
 from bigseg.engine.field import Field, Reduction, Write
 from bigseg.errors import PipelineError
 from bigseg.ops.base import Result, Site
+from bigseg.ops.components import Objects, sets_of
 from bigseg.ops.masked import build_masked
 from bigseg.pipeline.steps import Step, unknown
 
@@ -21,6 +22,10 @@ class Built:
     results: dict[str, Result] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
+
+    def sets(self) -> list[Objects]:
+        """The sets of components that the steps find."""
+        return sets_of([*self.results.values()])
 
 
 def build(steps: Sequence[Step], save: Sequence[str], inputs: Mapping[str, Field], folder: Path) -> Built:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -22,8 +22,8 @@ from bigseg.ops.base import Op
 from bigseg.pipeline.build import Built, build
 from bigseg.pipeline.code import with_code
 from bigseg.pipeline.geometry import Input, open_inputs
+from bigseg.pipeline.kept import Kept
 from bigseg.pipeline.planning import Resources, local_resources, plan_for
-from bigseg.pipeline.preview import Preview, preview
 from bigseg.pipeline.recipes import find_pipeline
 from bigseg.pipeline.running import Prepared, Run, Settings, Start, choose_executor, run_prepared
 from bigseg.pipeline.steps import Step, parse, parse_file
@@ -31,6 +31,9 @@ from bigseg.storage.chunks import check_source
 from bigseg.storage.roi import Roi
 from bigseg.storage.sources.opening import Origin
 from bigseg.storage.volume import Volume
+
+if TYPE_CHECKING:
+    from bigseg.pipeline.preview import Preview
 
 
 class Pipeline:
@@ -41,6 +44,8 @@ class Pipeline:
     steps : operations in order, or ``Step`` objects with ids and sources; an operation's id defaults to its
         name, with a number where it occurs again.
     save : ids of the steps to store; by default the last volume, if no step makes a table.
+    keep_components : keep the rows of all components in the run's folder, so that `bigseg.tune` can answer what other
+        seeds, sizes and selections would give, and make the new volumes in one pass.
 
     Raises
     ------
@@ -53,7 +58,8 @@ class Pipeline:
     ['gaussian', 'threshold']
     """
 
-    def __init__(self, steps: Sequence[Op | Step], save: Sequence[str] = ()) -> None:
+    def __init__(self, steps: Sequence[Op | Step], save: Sequence[str] = (), keep_components: bool = False) -> None:
+        self.keep_components = keep_components
         self.steps: list[Step] = []
         for item in steps:
             if isinstance(item, Op):
@@ -80,18 +86,19 @@ class Pipeline:
             When the file is no pipeline, or names code that is not allowed.
         """
         found = find_pipeline(path)
-        steps, save = parse_file(found, changes)
-        return cls(with_code(steps, allow_code, found.parent), save)
+        steps, save, keep = parse_file(found, changes)
+        return cls(with_code(steps, allow_code, found.parent), save, keep)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, allow_code: bool = False) -> Pipeline:
         """From the content of a pipeline file; ``allow_code`` as in `load`."""
-        steps, save = parse(data)
-        return cls(with_code(steps, allow_code), save)
+        steps, save, keep = parse(data)
+        return cls(with_code(steps, allow_code), save, keep)
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the pipeline's file."""
-        return {"version": 1, "steps": [step.as_dict() for step in self.steps], "save": self.save}
+        found = {"version": 1, "steps": [step.as_dict() for step in self.steps], "save": self.save}
+        return found | {"keep_components": True} if self.keep_components else found
 
     def yaml(self) -> str:
         """The pipeline as a file's text."""
@@ -104,10 +111,19 @@ class Pipeline:
         fields.setdefault("input", next(iter(fields.values())))
         if any(step.id in fields for step in self.steps):
             raise PipelineError("a step has the id of an input: rename the step")
-        return build(self.steps, self.save, fields, folder), origins
+        built = build(self.steps, self.save, fields, folder)
+        if self.keep_components:
+            for objects in built.sets():
+                objects.keep()
+        return built, origins
 
     def prepare(
-        self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings, resources: Resources
+        self,
+        inputs: Input | Mapping[str, Input],
+        out: str | Path,
+        settings: Settings,
+        resources: Resources,
+        kept: Kept | None = None,
     ) -> Prepared:
         """Everything before the first voxel: open, connect, plan; refuses what does not fit."""
         folder = RunFolder(Path(os.path.abspath(out)))
@@ -122,11 +138,12 @@ class Pipeline:
                 folder=folder.path,
                 limits=limits,
                 brick=brick,
+                held=kept.held(built) if kept else (),
             )
 
         block = settings.block or (None if settings.restart else folder.block())
         plan = plan_for(make, shape, resources, block)
-        return Prepared(built, origins, plan, folder, resources, settings)
+        return Prepared(built, origins, plan, folder, resources, settings, kept)
 
     def plan(
         self,
@@ -170,6 +187,8 @@ class Pipeline:
         ParameterError
             When there is no such plane.
         """
+        from bigseg.pipeline.preview import preview  # pictures need matplotlib, which takes a second to load
+
         return preview(self, open_inputs(inputs, roi, resample), z, planes, side)
 
     def run(
@@ -206,8 +225,12 @@ class Pipeline:
         prepared, start = self.check(open_inputs(inputs, roi, resample), out, Settings(**settings))
         return run_prepared(self.as_dict(), prepared, start, observe)
 
-    def check(self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings) -> tuple[Prepared, Start]:
+    def check(
+        self, inputs: Input | Mapping[str, Input], out: str | Path, settings: Settings, kept: Kept | None = None
+    ) -> tuple[Prepared, Start]:
         """All that can be refused before the first voxel is read; then clears the folder where that was asked for.
+
+        ``kept`` : the components of an earlier run, which need not be found again.
 
         Returns
         -------
@@ -216,7 +239,7 @@ class Pipeline:
         folder = RunFolder(Path(os.path.abspath(out)))
         folder.refuse_foreign()
         resources, start = choose_executor(settings)
-        prepared = self.prepare(inputs, out, settings, resources)
+        prepared = self.prepare(inputs, out, settings, resources, kept)
         for origin in prepared.origins.values():
             volume, box = stored(origin)
             if isinstance(volume, Volume):

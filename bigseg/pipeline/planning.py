@@ -67,7 +67,8 @@ def with_brick(make: Make, shape: Shape, block: Shape, resources: Resources) -> 
     """The plan for a block with the smallest brick of neighbours that keeps the decode factor within 1.5.
 
     Bricks that would leave workers idle, or whose chunks would not fit a quarter of a worker's memory, are
-    not considered; where none reaches the goal, the one that decodes least is taken.
+    not considered; where none reaches the goal, the one that decodes least is taken. Where no chunks are
+    decoded there is no cache, and nothing that neighbours could share.
     """
     grid = Grid(shape, block)
     best: tuple[float, Plan] | None = None
@@ -79,7 +80,7 @@ def with_brick(make: Make, shape: Shape, block: Shape, resources: Resources) -> 
         decode = max(stage.decode for stage in plan.stages)
         if best is None or decode < best[0] - 0.01:
             best = decode, plan
-        if decode <= DECODE_GOAL:
+        if decode <= DECODE_GOAL or not plan.limits.cache:
             break
     assert best is not None
     return best[1]

@@ -10,12 +10,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
-from bigseg.engine.cluster import attach, local_cluster
 from bigseg.engine.field import Field, Reduction, Values
 from bigseg.engine.folder import RunFolder, check_same, fingerprint, remove, versions
 from bigseg.engine.journal import Journal
@@ -28,14 +26,16 @@ from bigseg.errors import LockedError, StorageError
 from bigseg.ops.components import Seen
 from bigseg.ops.normalise import Found
 from bigseg.pipeline.build import Built
+from bigseg.pipeline.kept import Kept, keep
 from bigseg.pipeline.planning import Resources, local_resources
-from bigseg.report.page import write_report
 from bigseg.storage import blocks
 from bigseg.storage.durable import clear_temporary, write_file
-from bigseg.storage.lazy import open_volume
 from bigseg.storage.pyramid import levels_of
 from bigseg.storage.sources.opening import Origin
 from bigseg.storage.volume import Volume, mark_complete, mark_incomplete
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Prepared:
     folder: RunFolder
     resources: Resources
     settings: Settings
+    kept: Kept | None = None
+    """Components of an earlier run that this one continues from."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,15 @@ class Run:
     @property
     def outputs(self) -> dict[str, Any]:
         """Each saved step as a lazy DataArray."""
+        from bigseg.storage.lazy import open_volume
+
         return {name: open_volume(self.path / f"{name}.ome.zarr") for name in self.record["saved"]}
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Each table as a DataFrame."""
+        import pandas as pd
+
         return {path.stem: pd.read_parquet(path) for path in sorted((self.path / "tables").glob("*.parquet"))}
 
     @property
@@ -111,6 +117,8 @@ def choose_executor(settings: Settings) -> tuple[Resources, Start]:
     """
     if settings.workers == 0:
         return local_resources(0, settings.memory), SerialExecutor
+    from bigseg.engine.cluster import attach, local_cluster  # Dask takes half a second to load
+
     named = settings.scheduler or settings.scheduler_file
     found = attach(settings.scheduler, settings.scheduler_file) if named or settings.workers is None else None
     if found is not None:
@@ -137,6 +145,8 @@ def run_prepared(pipeline: Mapping[str, Any], prepared: Prepared, start: Start, 
         "block": list(plan.grid.block),
         "versions": versions(),
     }
+    if prepared.kept is not None:
+        content["components_of"] = prepared.kept.fingerprint
     if (found := _complete(folder, content)) is not None:
         return found
     folder.probe()
@@ -152,15 +162,16 @@ def run_prepared(pipeline: Mapping[str, Any], prepared: Prepared, start: Start, 
         try:
             folder.check_room(to_write(plan, journal))
             _begin(prepared, record, journal)
+            known = prepared.kept.place(folder, prepared.built) if prepared.kept else None
             began = time.perf_counter()
             executor = start() if _left(plan, journal) else SerialExecutor()  # no cluster only to close the books
             try:
                 record["where"] = executor.where
-                summaries, values = execute(plan, executor, journal, lock, observe)
+                summaries, values = execute(plan, executor, journal, lock, observe, known)
             finally:
                 executor.close()
             _finish(record, prepared, summaries, values, time.perf_counter() - began)
-            _close(prepared, record, journal, lock)
+            _close(prepared, record, journal, lock, values)
         except LockedError:
             raise  # the folder is another driver's now: nothing of it is ours to write
         except Exception as error:
@@ -198,17 +209,21 @@ def _left(plan: Plan, journal: Journal) -> bool:
     return any(stage.name not in journal.stages for stage in plan.stages)
 
 
-def _close(prepared: Prepared, record: dict[str, Any], journal: Journal, lock: Lock) -> None:
-    """Everything is computed: mark the images, report, remove scratch, and last of all say so."""
+def _close(prepared: Prepared, record: dict[str, Any], journal: Journal, lock: Lock, values: Values) -> None:
+    """Everything is computed: mark the images, report, keep or remove scratch, and last of all say so."""
     folder = prepared.folder
     lock.check()
     for write in prepared.built.writes:
         mark_complete(write.path)
     folder.write(record)
     if prepared.settings.report:
+        from bigseg.report.page import write_report
+
         write_report(folder.path, record)
     lock.check()
     journal.finish()  # from here on the journal is trusted without scratch
+    if record["pipeline"].get("keep_components"):
+        keep(folder, prepared.built, values)
     remove(folder.scratch)
     _sweep(prepared)
     lock.check()

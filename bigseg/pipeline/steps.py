@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from bigseg.ops.registry import OPS
 
 NAME = re.compile(r"^[A-Za-z][\w-]{0,63}$")
 MOST_BYTES = 1 << 20
-KEYS = ("version", "steps", "save")
+KEYS = ("version", "steps", "save", "keep_components")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,15 @@ class Step:
         return found | self.op.model_dump(mode="json", exclude_defaults=True)
 
 
-def parse_file(path: Path, changes: Sequence[str] = ()) -> tuple[list[Step], list[str]]:
+class Definition(NamedTuple):
+    """What a pipeline file says: the steps, the ids of those saved, whether components are kept for `bigseg tune`."""
+
+    steps: list[Step]
+    save: list[str]
+    keep_components: bool = False
+
+
+def parse_file(path: Path, changes: Sequence[str] = ()) -> Definition:
     """Read a pipeline file, with ``step.parameter=value`` changes applied.
 
     Raises
@@ -78,8 +86,8 @@ def load_yaml(text: str, where: str) -> Any:
         raise PipelineError(f"{where}{place}: not valid YAML ({getattr(error, 'problem', error)})") from error
 
 
-def parse(data: Any, where: str = "pipeline", changes: Sequence[str] = ()) -> tuple[list[Step], list[str]]:
-    """Steps and the ids to save, from the content of a pipeline file."""
+def parse(data: Any, where: str = "pipeline", changes: Sequence[str] = ()) -> Definition:
+    """Steps and what is kept of them, from the content of a pipeline file."""
     if not isinstance(data, Mapping):
         raise PipelineError(f"{where}: expected the keys version, steps and save, found {type(data).__name__}")
     _only(data, KEYS, where)
@@ -95,7 +103,10 @@ def parse(data: Any, where: str = "pipeline", changes: Sequence[str] = ()) -> tu
     save = data.get("save", [])
     if not isinstance(save, list) or not all(isinstance(name, str) for name in save):
         raise PipelineError(f"{where}: expected a list of step ids under `save`, found {save!r:.60}")
-    return steps, save
+    keep = data.get("keep_components", False)
+    if not isinstance(keep, bool):
+        raise PipelineError(f"{where}: expected `keep_components: true` or false, found {keep!r:.60}")
+    return Definition(steps, save, keep)
 
 
 def _named(item: Any, number: int, where: str) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def recipe_lines(pipeline: Mapping[str, Any], values: Mapping[str, Any]) -> list
             line.append(Token("note", "  # " + ", ".join(dict.fromkeys(notes))))
         lines.append(line)
     lines.append(_entry("save", list(pipeline.get("save", []))))
+    if pipeline.get("keep_components"):
+        lines.append(_entry("keep_components", True))
     return lines
 
 

@@ -1,0 +1,142 @@
+"""Components that a run keeps, so that later ones need not find them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from bigseg.engine.field import Collect, Field, Reduction, Values
+from bigseg.engine.folder import RunFolder
+from bigseg.errors import CorruptChunkError, OutputError
+from bigseg.ops.components import Objects, below
+from bigseg.pipeline.build import Built
+from bigseg.storage.durable import sync_folder, write_file
+
+INDEX = "components.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a finished run has kept.
+
+    Parameters
+    ----------
+    folder : where the rows lie, a folder a stage.
+    sets : of each set of components, by the name of its first pass: what it was made from, as a digest.
+    steps : of each step that gave values or a table: the same.
+    values : what the run's reductions found.
+    fingerprint : of the run.
+    """
+
+    folder: Path
+    sets: Mapping[str, str]
+    steps: Mapping[str, str]
+    values: Values
+    fingerprint: str
+
+    def same_sets(self, built: Built) -> list[Objects]:
+        """The sets of components that are made of the very same."""
+        return [item for item in built.sets() if self.sets.get(item.collect.name) == origin(item.collect)]
+
+    def same_steps(self, built: Built) -> dict[str, Reduction]:
+        """The steps whose values and tables are the same."""
+        return {name: node for name, node in _values_of(built).items() if self.steps.get(name) == origin(node)}
+
+    def held(self, built: Built) -> frozenset[str]:
+        """The stages whose results need not be computed."""
+        stages = {name for item in self.same_sets(built) for name in item.held}
+        return frozenset(stages | {node.name for node in self.same_steps(built).values()})
+
+    def place(self, folder: RunFolder, built: Built) -> Values:
+        """Put what is held into a run's folder, as links where the file system has them; gives back the values.
+
+        Raises
+        ------
+        CorruptChunkError
+            When the kept rows are gone.
+        """
+        for item in self.same_sets(built):
+            for name in item.held:
+                _link(self.folder / name, folder.scratch / name)
+            if not (folder.scratch / item.collect.name).is_dir():
+                raise CorruptChunkError(f"{self.folder} no longer holds the components: run the pipeline again")
+        for name in self.same_steps(built):
+            for path in sorted((self.folder.parent / "tables").glob(f"{name}.*")):
+                _link(path, folder.path / "tables" / path.name)
+        return self.values
+
+
+def _link(source: Path, target: Path) -> None:
+    """A file, or all files of a folder; what an earlier start of the same run has put there is left."""
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    for path in files:
+        place = target / path.relative_to(source) if path != source else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            try:
+                os.link(path, place)
+            except FileExistsError:
+                raise
+            except OSError:
+                shutil.copy2(path, place)
+
+
+def _values_of(built: Built) -> dict[str, Reduction]:
+    return {name: node for name, node in built.results.items() if isinstance(node, Reduction)}
+
+
+def keep(folder: RunFolder, built: Built, values: Values) -> None:
+    """Move the rows of all sets out of scratch; harmless to repeat when a kill came between."""
+    target = folder.components
+    target.mkdir(exist_ok=True)
+    for name in (name for item in built.sets() for name in item.held):
+        with suppress(FileNotFoundError):  # nothing was joined, or an earlier try has moved it
+            os.rename(folder.scratch / name, target / name)
+    index = {
+        "sets": {item.collect.name: origin(item.collect) for item in built.sets()},
+        "steps": {name: origin(node) for name, node in _values_of(built).items()},
+        "values": values,
+    }
+    write_file(target / INDEX, json.dumps(index).encode())
+    sync_folder(target)
+
+
+def kept_of(folder: RunFolder) -> Kept:
+    """What a finished run has kept.
+
+    Raises
+    ------
+    OutputError
+        When there is no such run, it is not complete, or it kept nothing.
+    """
+    record = folder.read()
+    if record is None:
+        raise OutputError(f"{folder.path} holds no run: expected the folder of a finished run")
+    if record["status"] != "complete":
+        raise OutputError(f"{folder.path} is {record['status']}: run it to its end first")
+    try:
+        index = json.loads((folder.components / INDEX).read_text())
+    except FileNotFoundError:
+        raise OutputError(
+            f"{folder.path} kept no components: put `keep_components: true` into its pipeline and run it again"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder.components / INDEX} cannot be read ({error}): run the pipeline again") from error
+    return Kept(folder.components, index["sets"], index["steps"], index["values"], record["fingerprint"])
+
+
+def origin(of: Collect | Reduction) -> str:
+    """A digest of all that decides which components there are and what their rows hold, or what a step gives."""
+    words: list[Any] = []
+    for node in below([of]):
+        inputs = node.fields if isinstance(node, Collect) else node.inputs
+        what = [type(node).__name__, node.name, repr(node.kernel), [item.name for item in inputs]]
+        words.append([*what, str(node.spec) if isinstance(node, Field) else ""])
+    return blake2b(json.dumps(sorted(words)).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,137 @@
+"""Late binding: answers from kept components equal runs from the start, and the folder of the run stays as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bigseg
+from bigseg.cli.main import run as command
+from bigseg.errors import ChangedError, OutputError, PipelineError
+from bigseg.pipeline.pipeline import Pipeline
+from bigseg.pipeline.running import Run
+from bigseg.pipeline.steps import Step
+from tests.volumes import store
+
+TEXT = """
+version: 1
+keep_components: true
+steps:
+  - {id: levels, op: histogram}
+  - {id: smooth, op: gaussian, sigma: 1.0, from: input}
+  - {id: voids, op: hysteresis, low: 80, high: "${levels.p50}", polarity: below, min_size: 2}
+  - {id: objects, op: label}
+  - {id: large, op: keep_largest, k: 4}
+  - {id: regions, op: regions, from: objects, intensity: input}
+save: [voids, objects, large]
+"""
+CHANGES = [
+    {"voids.low": 90},
+    {"voids.min_size": 40},
+    {"voids.low": 100, "large.k": 2},
+    {"large.k": 1, "voids.min_size": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Run]:
+    """A volume, and a finished run on it that has kept its components."""
+    from scipy import ndimage
+
+    tmp = tmp_path_factory.mktemp("tune")
+    smooth = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal((40, 47, 51)), 2.5)
+    blobs = np.asarray(128 + 40 * smooth / smooth.std()).clip(0, 255).astype(np.uint8)
+    (tmp / "pipe.yaml").write_text(TEXT)
+    volume = store(tmp / "v.zarr", blobs)
+    run = Pipeline.load(tmp / "pipe.yaml").run(volume, tmp / "run", block=(17,), workers=0, report=False)
+    return tmp, volume, run
+
+
+def texts(changes: dict[str, int]) -> list[str]:
+    return [f"{key}={value}" for key, value in changes.items()]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_answers_and_new_volumes_equal_a_run_from_the_start(
+    parent: tuple[Path, Path, Run], changes: dict[str, int], tmp_path: Path
+) -> None:
+    """Numbers and sizes without a pass, volumes and tables with one: bit for bit those of a new run."""
+    tmp, volume, run = parent
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    tuned = bigseg.tune(run.path, changes)
+    anew = Pipeline.load(tmp / "pipe.yaml", texts(changes)).run(
+        volume, tmp_path / "anew", block=(17,), workers=0, report=False
+    )
+    for name in ("voids", "objects", "large"):
+        assert tuned.steps[name].objects == anew.values[name]["objects"]
+        assert tuned.steps[name].num_pixels == np.count_nonzero(np.asarray(anew.outputs[name]))
+    sizes = np.bincount(np.asarray(anew.outputs["objects"]).ravel())[1:]
+    found = tuned.steps["objects"]
+    np.testing.assert_array_equal(np.repeat(found.sizes, found.counts), np.sort(sizes))
+    assert tuned.table().loc["objects", "largest"] == sizes.max()
+    again = tuned.run(tmp_path / "again", workers=0, report=False)
+    for name in ("voids", "objects", "large"):
+        np.testing.assert_array_equal(np.asarray(again.outputs[name]), np.asarray(anew.outputs[name]))
+    assert again.tables["regions"].equals(anew.tables["regions"])
+    passes = [stage["name"] for stage in again.record["stages"] if stage["kind"] == "pass"]
+    assert len(passes) == 1
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert bigseg.tune(again.path).steps["objects"].objects == found.objects  # it kept them, too
+
+
+def test_what_decides_the_components_is_refused(parent: tuple[Path, Path, Run], tmp_path: Path) -> None:
+    """The weak threshold, the connectivity, a filter, an unknown step: refused before anything is made."""
+    _, _, run = parent
+    for change in ("voids.high=100", "voids.connectivity=3", "smooth.sigma=2"):
+        with pytest.raises(PipelineError, match="finds other components"):
+            _ = bigseg.tune(run.path, [change]).steps
+        with pytest.raises(PipelineError, match="finds other components"):
+            bigseg.tune(run.path, [change]).run(tmp_path / "never")
+    with pytest.raises(PipelineError, match="did you mean 'voids'"):
+        bigseg.tune(run.path, {"viods.low": 3})
+    assert not (tmp_path / "never").exists()
+
+
+def test_runs_that_kept_nothing_or_are_none(parent: tuple[Path, Path, Run], tmp_path: Path) -> None:
+    """Each refusal names what is missing."""
+    _, volume, _ = parent
+    with pytest.raises(OutputError, match="holds no run"):
+        bigseg.tune(tmp_path)
+    plain = Pipeline([Step("dark", bigseg.Hysteresis(low=60, high=80, polarity="below"))])
+    run = plain.run(volume, tmp_path / "plain", block=(20,), workers=0, report=False)
+    assert not (run.path / "components").exists()
+    with pytest.raises(OutputError, match="keep_components: true"):
+        bigseg.tune(run.path, {"dark.low": 50})
+
+
+def test_the_command_answers_and_runs(
+    parent: tuple[Path, Path, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`bigseg tune` prints a table or JSON; with -o it makes a run, which `bigseg run` does not continue."""
+    tmp, volume, run = parent
+    assert command(["tune", str(run.path), "--set", "voids.low=90"]) == 0
+    text = capsys.readouterr().out
+    assert "objects" in text
+    assert command(["tune", str(run.path), "--set", "voids.low=90", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"]["voids"]["objects"] == bigseg.tune(run.path, {"voids.low": 90}).steps["voids"].objects
+    out = tmp_path / "new"
+    assert command(["tune", str(run.path), "--set", "voids.low=90", "-o", str(out), "--workers", "0"]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert (out / "report.html").is_file()
+    with pytest.raises(ChangedError, match="components_of"):
+        Pipeline.load(tmp / "pipe.yaml", ["voids.low=90"]).run(volume, out, workers=0)
+
+
+def test_a_slider_shows_each_answer(parent: tuple[Path, Path, Run]) -> None:
+    """Moving the notebook's slider gives the table of that value."""
+    pytest.importorskip("ipywidgets")
+    _, _, run = parent
+    slider = bigseg.tune_slider(run.path, "voids.low", 60, 100)
+    for value in (80.0, 95.0):
+        slider.children[0].value = value
+        slider.update()
+        assert slider.result.equals(bigseg.tune(run.path, {"voids.low": value}).table())
