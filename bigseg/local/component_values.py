@@ -2,7 +2,8 @@
 
 Floats are turned into integers before they are added, ``rint(value * 2**shift)``: integer sums do not depend
 on the order, so blocks add up to the same bits however the volume was cut. A sum of squares is kept as two
-integers, ``square_high * 2**32 + square_low``, since one of 64 bits overflows.
+integers, ``square_high * 2**32 + square_low``, since one of 64 bits overflows; so are the sums of values times
+coordinates, which weighted centroids need.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from math import frexp
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError
 from bigseg.local.bitmask import Array, readable_rows
@@ -25,6 +27,8 @@ from bigseg.local.words import (
     largest_in_chunk,
     largest_in_word,
     lowest,
+    places_of_chunk,
+    places_of_word,
     smallest_in_chunk,
     smallest_in_word,
     starts_up_to,
@@ -88,6 +92,37 @@ def measure_values(components: Components, x: Array, shift: int = 0) -> Array:
     >>> measure_values(label(different(image)), image).tolist()
     [(11, 0, 61, 5, 6), (7, 0, 49, 7, 7)]
     """
+    return _measured(components, x, shift, np.zeros((0, 6), np.int64))
+
+
+def measure_values_and_places(components: Components, x: Array, shift: int = 0) -> tuple[Array, NDArray[np.int64]]:
+    """As `measure_values`, and the sums of the values times their coordinates: what weighted centroids need.
+
+    Parameters
+    ----------
+    components, x, shift : as of `measure_values`. The block has at most 2^31 voxels and 2^24 along an axis.
+
+    Returns
+    -------
+    The table of `measure_values`, and int64 of shape (n, 6): high and low part of the sums with z, with y and with
+    x, in voxels of the block, ``high * 2**32 + low`` with 0 <= low < 2**32. About a quarter slower.
+
+    >>> from bigseg.local.bitmask import different
+    >>> from bigseg.local.components import label
+    >>> image = np.array([[5, 0, 7], [6, 0, 0]], "uint16")
+    >>> measure_values_and_places(label(different(image)), image)[1].tolist()
+    [[0, 0, 0, 6, 0, 0], [0, 0, 0, 0, 0, 14]]
+    """
+    if max(components.shape) > 1 << 24:
+        raise ParameterError(f"a block of {components.shape}: expected 2^24 voxels along an axis at most")
+    places = np.zeros((components.n, 6), np.int64)
+    table = _measured(components, x, shift, places)
+    places[:, ::2] += places[:, 1::2] >> 32
+    places[:, 1::2] &= 0xFFFFFFFF
+    return table, places
+
+
+def _measured(components: Components, x: Array, shift: int, places: NDArray[np.int64]) -> Array:
     x = _same_shape(components, x)
     if x.dtype.name not in SUMMED:
         raise ParameterError(f"cannot add up values of dtype {x.dtype}: expected one of {', '.join(SUMMED)}")
@@ -100,7 +135,8 @@ def measure_values(components: Components, x: Array, shift: int = 0) -> Array:
     least, most = _limits(flat.dtype)
     table["minimum"], table["maximum"] = most, least
     image = flat, strides, np.zeros(WORD, flat.dtype)
-    _measure_values(components.words, components.shape, components.runs.bundle, image, np.float32(2.0**shift), table)
+    block = components.words, components.shape, components.runs.bundle
+    _measure_values(*block, image, np.float32(2.0**shift), table, places)
     table["square_high"] += table["square_low"] >> 32
     table["square_low"] &= 0xFFFFFFFF
     table["minimum"] += flat.dtype.type(0)  # a zero is +0.0
@@ -162,11 +198,13 @@ def _room_for(flat: Any, at: int, room: Any) -> Any:
 
 
 @kernel
-def _measure_values(words: Any, shape: Any, bundle: Any, image: Any, scale: Any, table: Any) -> None:
+def _measure_values(words: Any, shape: Any, bundle: Any, image: Any, scale: Any, table: Any, places: Any) -> None:
     rows, start, before, component = words
     flat, strides, room = image
     nz, ny, _ = shape
     bundles = (ny + bundle[1] - 1) // bundle[1]
+    placed = places.shape[0] > 0
+    across = np.int64(0)
     for z in range(nz):
         for y in range(ny):
             number = z // bundle[0] * bundles + y // bundle[1]
@@ -189,16 +227,29 @@ def _measure_values(words: Any, shape: Any, bundle: Any, image: Any, scale: Any,
                         total, high, low = sums_of_chunk(values, place, part, scale)
                         smallest = smallest_in_chunk(values, place, part)
                         largest = largest_in_chunk(values, place, part)
+                        if placed:
+                            across = places_of_chunk(values, place, part, scale) + np.int64(skip) * total
                     else:
                         total, high, low = sums_of_word(values, at, group, scale)
                         smallest = smallest_in_word(values, at, group)
                         largest = largest_in_word(values, at, group)
+                        if placed:
+                            across = places_of_word(values, at, group, scale)
                     item = table[np.int64(mine) - 1]
                     item.sum += total
                     item.square_high += high
                     item.square_low += low
                     item.minimum = min(item.minimum, smallest)
                     item.maximum = max(item.maximum, largest)
+                    if placed:
+                        sums = places[np.int64(mine) - 1]
+                        across += WORD * w * total
+                        sums[0] += z * total >> 32
+                        sums[1] += z * total & 0xFFFFFFFF
+                        sums[2] += y * total >> 32
+                        sums[3] += y * total & 0xFFFFFFFF
+                        sums[4] += across >> 32
+                        sums[5] += across & 0xFFFFFFFF
                     mine = following
 
 

@@ -206,28 +206,32 @@ smallest_in_word = _extreme("min", 64)
 smallest_in_chunk = _extreme("min", 16)
 
 
+def _masked_integers(context: Any, builder: Any, array: Any, args: Any, lanes: int) -> tuple[Any, Any, bool]:
+    """Values under a mask as integers, zeros elsewhere; how they are widened; whether they have 16 bits at most.
+
+    args: the flat array, where to begin, the mask, and the factor of floats.
+    """
+    values = _load(context, builder, array, args[0], args[1], lanes)
+    keep = _lanes_of(builder, args[2], lanes)
+    if isinstance(array.dtype, types.Float):
+        kind = values.type
+        name = f"llvm.rint.v{lanes}f{array.dtype.bitwidth}"
+        rint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
+        scaled = builder.call(rint, [builder.fmul(values, _splat(builder, args[3], lanes))])
+        scaled = builder.select(keep, scaled, ir.Constant(kind, [0.0] * lanes))
+        return builder.fptosi(scaled, ir.VectorType(_I32, lanes)), builder.sext, False
+    values = builder.select(keep, values, ir.Constant(values.type, None))
+    return values, builder.sext if array.dtype.signed else builder.zext, array.dtype.bitwidth < 32
+
+
 def _sums(lanes: int) -> Any:
     @intrinsic
     def sums(typing: Any, flat: Any, at: Any, mask: Any, scale: Any) -> Any:
         result = types.UniTuple(types.int64, 3)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            array = signature.args[0]
             wide = ir.VectorType(_I64, lanes)
-            values = _load(context, builder, array, args[0], args[1], lanes)
-            small = array.dtype.bitwidth < 32
-            if isinstance(array.dtype, types.Float):
-                kind = values.type
-                name = f"llvm.rint.v{lanes}f{array.dtype.bitwidth}"
-                rint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
-                scaled = builder.call(rint, [builder.fmul(values, _splat(builder, args[3], lanes))])
-                extend = builder.sext
-                keep = _lanes_of(builder, args[2], lanes)
-                scaled = builder.select(keep, scaled, ir.Constant(kind, [0.0] * lanes))
-                values = builder.fptosi(scaled, ir.VectorType(_I32, lanes))
-            else:
-                extend = builder.sext if array.dtype.signed else builder.zext
-                values = builder.select(_lanes_of(builder, args[2], lanes), values, ir.Constant(values.type, None))
+            values, extend, small = _masked_integers(context, builder, signature.args[0], args, lanes)
             if small:  # 64 values below 2**16 add up in 32 bits, and so does each square
                 values = extend(values, ir.VectorType(_I32, lanes))
                 total = extend(_reduce(builder, "add", values), _I64)
@@ -248,6 +252,27 @@ def _sums(lanes: int) -> Any:
 
 sums_of_word = _sums(64)
 sums_of_chunk = _sums(16)
+
+
+def _places(lanes: int) -> Any:
+    @intrinsic
+    def places(typing: Any, flat: Any, at: Any, mask: Any, scale: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values, extend, small = _masked_integers(context, builder, signature.args[0], args, lanes)
+            kind = _I32 if small else _I64  # 64 products of 16 and 6 bits add up in 32
+            values = extend(values, ir.VectorType(kind, lanes))
+            place = ir.Constant(ir.VectorType(kind, lanes), list(range(lanes)))
+            found = _reduce(builder, "add", builder.mul(values, place))
+            return extend(found, _I64) if small else found
+
+        return types.int64(flat, types.intp, types.uint64, types.float32), generate
+
+    return places
+
+
+# Values times their place in the word or chunk, added up.
+places_of_word = _places(64)
+places_of_chunk = _places(16)
 
 
 @inlined

@@ -10,6 +10,18 @@ from bigseg.report.objects import Objects
 from bigseg.report.wording import by, cell, column, unit
 
 AXES = ("z", "y", "x")
+LEFT_OUT = ("area_bbox", "covariance", "inertia_tensor", "principal_axes", "centroid_weighted")
+"""Columns that begin so stand in the table's file alone."""
+NAMED = {
+    "equivalent_diameter_area": ("diameter", 1),
+    "touches_edge": ("at the edge", 0),
+    "axis_major_length": ("longest axis", 1),
+    "axis_minor_length": ("shortest axis", 1),
+    "surface_area": ("surface", 2),
+    "perimeter_crofton": ("perimeter", 1),
+    "euler_number": ("Euler number", 0),
+}
+"""Headings, and the power of length that the numbers are in."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,10 @@ def measure_table(found: Objects) -> MeasureTable:
     [('label', ''), ('pixels', ''), ('box', 'y × x pixels')]
     >>> measure_table(found).rows
     [('#719503', ['7', '4', '2 × 2'])]
+    >>> columns, row = ("label", "num_pixels", "surface_area", "touches_edge", "covariance-0-0"), (7, 4, 2.5, True, 0.1)
+    >>> found = Objects("regions", 4 * one, one, 1.0, "micrometer", 3, 100, columns, (row,))
+    >>> measure_table(found).headings[2:], measure_table(found).rows
+    ([('surface', 'µm²'), ('at the edge', '')], [('#719503', ['7', '4', '2.500', 'yes'])])
     """
     names, ndim = found.columns, found.ndim
     axes = AXES[-ndim:]
@@ -39,7 +55,7 @@ def measure_table(found: Objects) -> MeasureTable:
     groups: list[tuple[int, ...]] = []
     skipped: set[str] = set()
     for index, name in enumerate(names):
-        if name in skipped:
+        if name in skipped or name.startswith(LEFT_OUT):
             continue
         parts = [f"{name[:-2]}-{k}" for k in range(2 * ndim)]
         if name == "bbox-0" and set(parts) <= set(names):
@@ -63,6 +79,9 @@ def _heading(name: str, found: Objects) -> tuple[str, str]:
         return cell(found.ndim), ""
     if name == "area":
         return ("volume" if found.ndim == 3 else "area"), unit(found.unit, found.ndim)
+    if name in NAMED:
+        heading, power = NAMED[name]
+        return heading, unit(found.unit, power) if power else ""
     return name.removeprefix("intensity_"), "intensity" if name.startswith("intensity_") else ""
 
 
@@ -75,6 +94,8 @@ def _cells(items: list[list[Any]], ndim: int) -> list[str]:
         flat = column([value for item in items for value in item])
         return [", ".join(flat[k : k + width]) for k in range(0, len(flat), width)]
     values = [item[0] for item in items]
+    if all(isinstance(value, bool) for value in values):
+        return ["yes" if value else "no" for value in values]
     if all(isinstance(value, (int, float)) for value in values):
         return column(values)
     return [str(value) for value in values]

@@ -14,6 +14,7 @@ from bigseg.report.pictures import Panel, draw_panels
 from bigseg.report.planes import middle_boxes, middle_part, place_of
 from bigseg.report.wording import number
 from bigseg.storage.sources.opening import Origin
+from bigseg.storage.spec import Spec
 
 SIDE = 480
 """Longest side of each plane in the picture, in pixels."""
@@ -81,10 +82,7 @@ def threshold_picture(origin: Origin, found: Tried, z: int | None = None) -> tup
         When no method found a threshold.
     """
     spec = origin.spec
-    axis, box = next(iter(middle_boxes(spec).items()))
-    if z is not None:
-        box = _plane(z, box, spec.shape)
-    box = middle_part(box)
+    axis, box = plane_shown(spec, z)
     plane = read_box(origin, box).reshape(box.shape[-2:])
     where = place_of(axis, box, spec)
     rows, columns = spec.spacing[-2:]
@@ -99,10 +97,19 @@ def threshold_picture(origin: Origin, found: Tried, z: int | None = None) -> tup
     return draw_panels(panels, where, SIDE, overlay=False), where
 
 
-def _plane(z: int, box: Box, shape: tuple[int, ...]) -> Box:
-    """Another plane than the middle."""
-    if len(shape) == 2:
-        raise ParameterError(f"z {z}: the image is 2-D and has no planes; leave z out")
-    if not 0 <= z < shape[0]:
-        raise ParameterError(f"z {z}: expected a plane from 0 to {shape[0] - 1}")
-    return Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+def plane_shown(spec: Spec, z: int | None = None) -> tuple[str, Box]:
+    """The axis and the box of the plane in the picture, by default the middle.
+
+    Raises
+    ------
+    ParameterError
+        When there is no such plane.
+    """
+    axis, box = next(iter(middle_boxes(spec).items()))
+    if z is not None:
+        if spec.ndim == 2:
+            raise ParameterError(f"z {z}: the image is 2-D and has no planes; leave z out")
+        if not 0 <= z < spec.shape[0]:
+            raise ParameterError(f"z {z}: expected a plane from 0 to {spec.shape[0] - 1}")
+        box = Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+    return axis, middle_part(box)

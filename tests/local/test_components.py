@@ -13,7 +13,7 @@ from bigseg.errors import ParameterError
 from bigseg.local.bitmask import different
 from bigseg.local.component_paint import paint, shell
 from bigseg.local.component_table import PRODUCTS, first_voxels, measure, measure_products
-from bigseg.local.component_values import extrema, measure_values, shift_of
+from bigseg.local.component_values import extrema, measure_values, measure_values_and_places, shift_of
 from bigseg.local.components import Components, label, label_equal
 from bigseg.local.faces import shell_of
 from tests.local.masks import in_raster_order, masks, special
@@ -145,6 +145,33 @@ def test_values_of_a_view():
     assert np.array_equal(extrema(found, x.astype(np.float64), "min"), copied["minimum"])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32"])
+@pytest.mark.parametrize("shape", [(5, 6, 150), (7, 200)])
+def test_values_times_places_are_exact(dtype, shape):
+    """Sums of values times coordinates equal those of unbounded integers; the table is that of `measure_values`."""
+    mask, rng, shift = noise(shape, 0.6), np.random.default_rng(3), 0
+    if dtype == "float32":
+        x = rng.normal(-50, 300, shape).astype(dtype)
+        shift = shift_of(float(np.abs(x).max()))
+        whole = np.rint(x.astype(float) * 2.0**shift).astype(np.int64).astype(object)
+    else:
+        info = np.iinfo(dtype)
+        x = rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+        whole = x.astype(object)
+    for connectivity in (1, 2):
+        found, labels = label(different(mask), connectivity), reference(mask, connectivity)
+        table, places = measure_values_and_places(found, x, shift)
+        assert np.array_equal(table, measure_values(found, x, shift))
+        volume = (1, *shape)[-3:]
+        coordinates = np.indices(volume).astype(object)
+        for i in range(found.n):
+            under = (labels == i + 1).reshape(volume)
+            wanted = [(whole.reshape(volume)[under] * axis[under]).sum() for axis in coordinates]
+            assert [(int(places[i, 2 * k]) << 32) + int(places[i, 2 * k + 1]) for k in range(3)] == wanted
+        assert places[:, 1::2].min() >= 0
+        assert places[:, 1::2].max() < 2**32
+
+
 def test_zeros_have_one_sign():
     """A minimum or maximum of zero is +0.0, whichever zero came first, so that merging keeps the bits."""
     found = label(different(np.ones((1, 2), bool)))
@@ -223,3 +250,16 @@ def test_refusals():
         measure_values(found, np.zeros((2, 3), np.uint8), shift=3)
     with pytest.raises(ParameterError, match="min"):
         extrema(found, np.zeros((2, 3)), "median")
+
+
+def test_products_that_overflow_are_refused():
+    """A block whose squared coordinates might not fit 64 bits is refused before anything is added."""
+    from bigseg.local.bitmask import BitMask
+    from bigseg.local.runs import Runs
+
+    empty = np.zeros((0, 0), np.uint64)
+    block = Components(
+        Runs(BitMask((1, 2, 1 << 30), empty), (1, 1), empty, empty.view(np.uint32), 0), empty.view(np.uint32), 0
+    )
+    with pytest.raises(ParameterError, match="use smaller blocks"):
+        measure_products(block)
