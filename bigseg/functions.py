@@ -24,6 +24,7 @@ from bigseg.errors import ParameterError
 from bigseg.grid import Shape
 from bigseg.ops.base import LocalOp, Op
 from bigseg.ops.combine import Combine
+from bigseg.ops.keyed import TableOp
 from bigseg.ops.map_block import MapBlock
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
@@ -89,7 +90,7 @@ def apply_global(op: Op, volume: Any, **named: Any) -> Any:
         inputs |= {name: Held(_eager(item), describe(item)) for name, item in named.items()}
         pipeline = Pipeline([Step("result", op)])
         run = pipeline.run(inputs, folder / "run", workers=0, report=False)
-        if "result" in run.tables and "result" not in run.values:
+        if "result" in run.tables and ("result" not in run.values or isinstance(op, TableOp)):
             return run.tables["result"]
         if not run.record["saved"]:
             return run.values["result"]
@@ -132,7 +133,14 @@ def describe(volume: Any) -> Spec:
 def make_function(kind: type[Op]) -> Callable[..., Any]:
     """The function of an operation, with its parameters as keywords and its docstring."""
 
-    def function(volume: Any, **parameters: Any) -> Any:
+    def function(volume: Any, *others: Any, **parameters: Any) -> Any:
+        by_place = dict(zip(kind.refers, others, strict=False))  # further volumes may follow the first
+        if len(others) > len(kind.refers) or by_place.keys() & parameters.keys():
+            raise ParameterError(
+                f"bigseg.{kind.op}: expected by place {', '.join(('volume', *kind.refers))}, each once, found "
+                f"{1 + len(others)} by place and {', '.join(parameters) or 'none'} by name"
+            )
+        parameters |= by_place
         named = {
             name: parameters.pop(name)
             for name in kind.refers
@@ -147,10 +155,10 @@ def make_function(kind: type[Op]) -> Callable[..., Any]:
     given = [
         inspect.Parameter(
             name,
-            inspect.Parameter.KEYWORD_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if name in kind.refers else inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if item.is_required() else item.default,
         )
-        for name, item in kind.model_fields.items()
+        for name, item in sorted(kind.model_fields.items(), key=lambda field: field[0] not in kind.refers)
     ]
     function.__name__ = function.__qualname__ = kind.op
     function.__doc__ = kind.__doc__
