@@ -22,12 +22,13 @@ from numpy.typing import DTypeLike
 
 from bigseg.errors import ParameterError
 from bigseg.local.linear import Float32, as_real
-from bigseg.local.reflect import Array, Reach, reach, rows_of, shape_of, three_axes, working_bytes
+from bigseg.local.reflect import Array, Reach, Rows, reach, rows_of, shape_of, three_axes, working_bytes
 
 SOBEL, PREWITT = 2.0, 1.0
 """Weight of the middle one of three voxels in the sums across an edge; the other two weigh 1."""
 
-_MAGNITUDE, _PRODUCTS = 3, 4  # beside 0, 1 and 2: the derivative along that axis alone
+MAGNITUDE, PRODUCTS = 3, 4
+"""What `gradient_of_rows` gives; 0, 1 and 2: the derivative along that axis alone."""
 
 
 def gradient(x: Array, keep: Sequence[slice], middle: float = SOBEL, axis: int | None = None) -> Float32:
@@ -62,7 +63,7 @@ def gradient(x: Array, keep: Sequence[slice], middle: float = SOBEL, axis: int |
     if axis is not None and not 0 <= axis < x.ndim:
         raise ParameterError(f"axis {axis}: expected 0 to {x.ndim - 1} for an array of shape {x.shape}")
     out = np.empty((1, *shape_of(keep)), np.float32)
-    _fill(x, keep, middle, _MAGNITUDE if axis is None else axis + 3 - x.ndim, out)
+    _fill(x, keep, middle, MAGNITUDE if axis is None else axis + 3 - x.ndim, out)
     magnitude: Float32 = out[0]
     return magnitude
 
@@ -86,7 +87,7 @@ def gradient_products(x: Array, keep: Sequence[slice]) -> Float32:
            [16., 16.,  0.]], dtype=float32)
     """
     out = np.empty((x.ndim * (x.ndim + 1) // 2, *shape_of(keep)), np.float32)
-    _fill(x, keep, SOBEL, _PRODUCTS, out)
+    _fill(x, keep, SOBEL, PRODUCTS, out)
     return out
 
 
@@ -138,11 +139,28 @@ def _fill(x: Array, keep: Sequence[slice], middle: float, wanted: int, out: Floa
     volume, (z, y, x_) = _reaches(x, keep)
     if not out.size:
         return
+    gradient_of_rows(rows_of(volume), (z, y, x_), x.ndim, middle, wanted, out.reshape(len(out), *_shape(z, y, x_)))
+
+
+def gradient_of_rows(
+    rows: Rows, reaches: tuple[Reach, Reach, Reach], ndim: int, middle: float, wanted: int, out: Float32
+) -> None:
+    """`gradient` or `gradient_products` of rows in flat memory, for filters that keep planes in an order of their own.
+
+    Parameters
+    ----------
+    rows : where the planes lie.
+    reaches : what is read along each axis, with a radius of 1; along z any planes.
+    ndim : axes of the image; of 2 the reach along z names each plane three times.
+    middle : `SOBEL` or `PREWITT`.
+    wanted : `MAGNITUDE`, `PRODUCTS`, or an axis.
+    out : float32 array (n, z, y, x) that is filled.
+    """
+    z, y, x = reaches
     # An axis that the image does not have is neither summed over nor derived along.
-    weights = np.array([[1.0, middle] if missing < x.ndim else [0.0, 1.0] for missing in (2, 1, 0)], np.float32)
-    work = np.empty((12, x_.voxels.size), np.float32)
-    volumes = out.reshape(len(out), *_shape(z, y, x_))
-    _gradient(rows_of(volume), z, y, x_, weights, 3 - x.ndim, wanted, work, volumes)
+    weights = np.array([[1.0, middle] if missing < ndim else [0.0, 1.0] for missing in (2, 1, 0)], np.float32)
+    work = np.empty((12, x.voxels.size), np.float32)
+    _gradient(rows, z, y, x, weights, 3 - ndim, wanted, work, out)
 
 
 def _shape(*axes: Reach) -> list[int]:
@@ -176,7 +194,7 @@ def _gradient(rows, z, y, x, weights, first, wanted, work, out):  # type: ignore
                 _sum_of_three(out[0, k, j - 2], line, line[1:], line[2:], weights[2])
             elif wanted == 2:
                 _difference(out[0, k, j - 2], lines[2], lines[2, 2:])
-            elif wanted == _MAGNITUDE:
+            elif wanted == MAGNITUDE:
                 _magnitude(out[0, k, j - 2], lines[0], lines[1], lines[2], weights[2])
             else:
                 for a in range(2):

@@ -181,56 +181,58 @@ def _hessian(smooth, begins, which, work, chunk, out, first):  # type: ignore[no
     row_z, row_y, row_x = work[6], work[7], work[8]
     for k in range(planes):
         z = begins[0] + k
-        z0, z1, wz = _neighbours(z, nz)
-        a0, a1, wa = _neighbours(z0, nz)
-        b0, b1, wb = _neighbours(z1, nz)
+        z0, z1, wz = neighbours(z, nz)
+        a0, a1, wa = neighbours(z0, nz)
+        b0, b1, wb = neighbours(z1, nz)
         for j in range(height):
             y = begins[1] + j
-            y0, y1, wy = _neighbours(y, ny)
-            c0, c1, wc = _neighbours(y0, ny)
-            d0, d1, wd = _neighbours(y1, ny)
+            y0, y1, wy = neighbours(y, ny)
+            c0, c1, wc = neighbours(y0, ny)
+            d0, d1, wd = neighbours(y1, ny)
             n = 0
             if first == 0:
-                _slope(row_z, smooth[z0, y], smooth[z1, y], wz)
+                slope(row_z, smooth[z0, y], smooth[z1, y], wz)
                 low, high = smooth[a0, y, inside:], smooth[a1, y, inside:]
                 lower, higher = smooth[b0, y, inside:], smooth[b1, y, inside:]
-                _slope_of_slopes(rows[0][:width], low, high, wa, lower, higher, wb, wz)
+                slope_of_slopes(rows[0][:width], low, high, wa, lower, higher, wb, wz)
                 low, high = smooth[z0, y0, inside:], smooth[z1, y0, inside:]
                 lower, higher = smooth[z0, y1, inside:], smooth[z1, y1, inside:]
-                _slope_of_slopes(rows[1][:width], low, high, wz, lower, higher, wz, wy)
-                _slope_along(rows[2][:width], row_z, inside)
+                slope_of_slopes(rows[1][:width], low, high, wz, lower, higher, wz, wy)
+                slope_along(rows[2][:width], row_z, inside)
                 n = 3
             plane = smooth[z]
-            _slope(row_y, plane[y0], plane[y1], wy)
-            _slope_along(row_x, plane[y], 0)
+            slope(row_y, plane[y0], plane[y1], wy)
+            slope_along(row_x, plane[y], 0)
             low, high, lower, higher = plane[c0, inside:], plane[c1, inside:], plane[d0, inside:], plane[d1, inside:]
-            _slope_of_slopes(rows[n][:width], low, high, wc, lower, higher, wd, wy)
-            _slope_along(rows[n + 1][:width], row_y, inside)
-            _slope_along(rows[n + 2][:width], row_x, inside)
+            slope_of_slopes(rows[n][:width], low, high, wc, lower, higher, wd, wy)
+            slope_along(rows[n + 1][:width], row_y, inside)
+            slope_along(rows[n + 2][:width], row_x, inside)
             eigenvalues_of_rows(rows, which, chunk, out[k, j])
 
 
 @njit(nogil=True, cache=True)
-def _neighbours(i, n):  # type: ignore[no-untyped-def]
+def neighbours(i, n):  # type: ignore[no-untyped-def]
     """The voxels between which a difference is taken, and what it is multiplied by to be one per voxel."""
     low, high = max(i - 1, 0), min(i + 1, n - 1)
     return low, high, np.float32(0 if high == low else 1 / (high - low))
 
 
 @njit(nogil=True, cache=True)
-def _slope(dst, low, high, weight):  # type: ignore[no-untyped-def]
+def slope(dst, low, high, weight):  # type: ignore[no-untyped-def]
+    """Difference of two rows, times a weight of `neighbours`."""
     for i in range(dst.size):
         dst[i] = (high[i] - low[i]) * weight
 
 
 @njit(nogil=True, cache=True)
-def _slope_of_slopes(dst, a, b, low, c, d, high, weight):  # type: ignore[no-untyped-def]
+def slope_of_slopes(dst, a, b, low, c, d, high, weight):  # type: ignore[no-untyped-def]
+    """Difference of two differences of rows, each times a weight of `neighbours`."""
     for i in range(dst.size):
         dst[i] = ((d[i] - c[i]) * high - (b[i] - a[i]) * low) * weight
 
 
 @njit(nogil=True, cache=True)
-def _slope_along(dst, src, begin):  # type: ignore[no-untyped-def]
+def slope_along(dst, src, begin):  # type: ignore[no-untyped-def]
     """Differences along a row from the voxel ``begin`` on, one-sided at the row's ends."""
     n, last = dst.size, src.size - 1
     if last == 0:

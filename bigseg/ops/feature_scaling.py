@@ -1,0 +1,158 @@
+"""The scaling of features over all voxels of a volume: exact, in one pass or three.
+
+1. pass: features, tile by tile; sums and, where quantiles are wanted, counts of the upper halves of the keys;
+2. reduction: the scaling; or where the wanted ranks lie (`bigseg.local.features.tally`);
+3. and 5. pass, for quantiles only: features again, the next 8 bits counted; 4. and 6. reduction.
+
+Features are many and a block's partial result few numbers, so features are no fields: one field stands for all of
+them, leaves its tables with the visit of the block, and is itself empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
+from bigseg.grid import Box, Grid, Shape
+from bigseg.local.features.scaling import Fit, Kind, Scaling
+from bigseg.local.features.stack import Stack
+from bigseg.ops.statistics import Fold, folded
+
+
+def scaling_of(
+    inputs: Sequence[Field],
+    stack: Stack,
+    kind: Kind,
+    name: str,
+    quantiles: int = 100,
+    after: tuple[Reduction, ...] = (),
+) -> Reduction:
+    """Add what finds the scaling of features.
+
+    Parameters
+    ----------
+    inputs : the images of the stack.
+    kind, quantiles : as in `bigseg.local.features.scaling.fit_table`.
+    name : of the reduction.
+    after : reductions that the inputs need.
+
+    Returns
+    -------
+    The reduction whose value ``scaling`` is that of `Scaling.to_dict`: what `fit_tiles` gives of the whole volume.
+
+    Notes
+    -----
+    One pass over the features for standard and minmax, three for robust and quantile. A partial result is 16 KiB a
+    feature, and for quantiles 512 KiB a feature in the first pass, mostly zeros that scratch packs.
+    """
+    fit = Fit(kind, len(stack.names), quantiles)
+    dtypes = tuple(str(field.spec.dtype) for field in inputs)
+    spec = inputs[0].spec.but(dtype=np.dtype("uint8"), kind="image")
+    found: Reduction | None = None
+    for number in range(1, fit.reads + 1):
+        title = f"{name}.scaling-{number}"
+        before = () if found is None else (found,)
+        source = "" if found is None else found.name
+        field = Field(title, spec, TallyFeatures(stack, dtypes, title, fit, source), tuple(inputs), (*after, *before))
+        collect = Collect(f"{title}-tables", [field], CollectTables(title, fit), list(before))
+        fold = Reduction(f"{title}-fold", (collect,), Fold(f"{title}-fold", collect.name, fit.table_bytes(number)))
+        find = FindScaling(fold.name, fit, source, fit.table_bytes(number))
+        last = number == fit.reads
+        keys = ("scaling",) if last else ("fit",)
+        found = Reduction(name if last else f"{title}-found", (fold,), find, list(before), keys)
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True)
+class TallyFeatures:
+    """Counts the features of a block; the field itself is empty.
+
+    ``fit`` is that of the reduction ``source``, once it is known.
+    """
+
+    stack: Stack
+    dtypes: tuple[str, ...]
+    key: str
+    fit: Fit
+    source: str
+    haloed = True
+
+    @property
+    def cost(self) -> float:
+        """Nanoseconds a voxel: the features, and counting each."""
+        return self.stack.cost() + 2.0 * len(self.stack.names)
+
+    def depth(self) -> Shape:
+        """Halo of the features."""
+        return self.stack.depth()
+
+    def memory(self, outer: Shape, inner: Shape) -> int:
+        """A tile, the rings below it, and the tables."""
+        tables = max(self.fit.table_bytes(number) for number in range(1, self.fit.reads + 1))
+        return self.stack.memory(outer, inner, self.dtypes) + tables
+
+    def bind(self, values: Values) -> TallyFeatures:
+        """Take over where the ranks lie."""
+        return replace(self, fit=Fit.from_dict(values[self.source]["fit"])) if self.source else self
+
+    def compute(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, visit: Visit) -> Array:
+        """Count one block."""
+        counting = self.fit.counting
+        tables = counting.empty()
+        for tile in self.stack.tiles(arrays, keep, box.start):
+            counting.add(tables, tile.planes)
+        visit.shared[self.key] = tables
+        return np.broadcast_to(np.zeros((), np.uint8), box.shape)
+
+
+@dataclass(frozen=True)
+class CollectTables:
+    """What `TallyFeatures` counted in a block."""
+
+    key: str
+    fit: Fit
+
+    def memory(self, inner: Shape) -> int:
+        """The tables."""
+        return max(self.fit.table_bytes(number) for number in range(1, self.fit.reads + 1))
+
+    def bind(self, values: Values) -> CollectTables:
+        """Nothing to bind."""
+        return self
+
+    def collect(self, arrays: Sequence[Array], visit: Visit) -> Mapping[str, Array]:
+        """Tables that add up."""
+        tables: Mapping[str, Array] = visit.shared.pop(self.key)
+        return tables
+
+
+@dataclass(frozen=True)
+class FindScaling:
+    """The scaling from the tables of all blocks, or where to look next."""
+
+    fold: str
+    fit: Fit
+    source: str
+    size: int
+
+    def units(self, grid: Grid) -> int:
+        """One task."""
+        return 1
+
+    def memory(self, grid: Grid) -> int:
+        """The tables, the ones that are added, and their sums along the keys."""
+        return 3 * self.size + (4 << 20)
+
+    def bind(self, values: Values) -> FindScaling:
+        """Take over where the ranks lie."""
+        return replace(self, fit=Fit.from_dict(values[self.source]["fit"])) if self.source else self
+
+    def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
+        """The values."""
+        found = self.fit.after(folded(space, self.fold))
+        return {"scaling": found.to_dict()} if isinstance(found, Scaling) else {"fit": found.to_dict()}
