@@ -106,7 +106,7 @@ class Shelves:
     def known(self, space: Workspace) -> set[str]:
         """Every column of the rows."""
         start = self._start
-        names = space.scratch.names(self.source, 0)
+        names = space.scratch.open(self.source, 0).index
         known = {name.removeprefix(start) for name in names if name.startswith(start)}
         return known | {"value"} if self.identity == "equal" else known
 

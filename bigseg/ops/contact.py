@@ -112,7 +112,7 @@ class Contact(TableOp):
     A table with one row a pair, sorted: label_a < label_b, faces-0 … (voxel faces across each axis), contact_area
     (physical: each face counts the product of the other axes' spacings; in 2-D a length). Background, 0, touches
     nothing; objects that meet only at an edge or a corner do not touch. The sum over faces overestimates a smooth
-    slanted contact, by up to 1.7. Gives ``pairs``, the number of rows. Above 250,000 rows the table is a folder of
+    slanted contact, by up to 1.7. Gives ``pairs``, the number of rows. Above 100,000 rows the table is a folder of
     Parquet files, which pandas.read_parquet reads. Cost: one pass of 1.4 to 5 ns a voxel a core (300 in noise, where
     all voxels lie at a contact); the faces between blocks are joined from their planes, without a halo.
 

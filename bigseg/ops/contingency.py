@@ -59,7 +59,7 @@ class Contingency(TableOp):
 
     A table with one row a pair, sorted: label_a (of the step's input), label_b (of ``other``), num_pixels; labels,
     classes, masks (0 and 1) or any integers. Gives ``pairs``, the number of rows. Overlaps of segmentations, scores
-    against a truth and tracking from volume to volume are sums over it. Above 250,000 rows the table is a folder of
+    against a truth and tracking from volume to volume are sums over it. Above 100,000 rows the table is a folder of
     Parquet files, which pandas.read_parquet reads. Cost: one pass of 0.6 to 1.5 ns a voxel a core for objects, 15 to
     300 ns where one volume is noise; a task after it holds about 16 blocks' rows.
 

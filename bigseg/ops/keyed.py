@@ -7,7 +7,7 @@ table of them, of which no task holds more than about 16 blocks' rows, whatever 
     scatter    16 blocks' rows, added up, cut into ranges
     exchange   (above 256 blocks) ranges of ranges: each task reads and writes about the root of all
     gather     all rows of one range, added up; their number
-    write      up to 250,000 rows in one Parquet file, more in a folder with a part a range
+    write      up to 100,000 rows in one Parquet file, more in a folder with a part a range
 
 Where a part's rows lie in few ranges (labels in raster order) or parts differ (labels in any order), ranges come out
 within a few per cent of each other; rows under one key are never cut, as they are one row.
@@ -33,7 +33,7 @@ TOGETHER = 16
 """Blocks whose rows one task holds."""
 ONE_ROUND = 16
 """Ranges up to which rows are exchanged at once: 16 x 16 reads; more in two rounds."""
-ONE_FILE = 250_000
+ONE_FILE = 100_000
 """Rows up to which a table is one file."""
 
 

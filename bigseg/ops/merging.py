@@ -22,11 +22,13 @@ from bigseg.grid import Grid, Shape
 from bigseg.local.faces import join_planes
 from bigseg.local.unionfind import number_groups, roots, unite_pairs
 from bigseg.ops.labelling import plane_name, value_name
-from bigseg.ops.rows import columns_of, counts, merged, order_of_done, packed
+from bigseg.ops.rows import merged, order_of_done, packed
 from bigseg.ops.superblocks import Intervals, Node, Tree
 
 PLANES = 64
 """Planes that a task keeps at hand: a block meets up to 26 others on six of its planes."""
+PARTS = 512
+"""Headers of partial results that a task keeps at hand, about 10 KiB each."""
 FACE_VOXELS = 100
 """One open component is expected in so many voxels of the faces; in dense noise it is one in six."""
 
@@ -124,9 +126,10 @@ class Below:
     """What lies under a super-block: the open components of its children, numbered one child after the other."""
 
     def __init__(self, join: Join, space: Workspace, tree: Tree, node: Node) -> None:
-        self.join, self.scratch, self.tree, self.node = join, space.scratch, tree, node
+        self.join, self.tree, self.node = join, tree, node
+        self.open = lru_cache(PARTS)(space.scratch.open)
         self.children = [place_of(join, tree, child) for child in tree.children(node)]
-        sizes = [counts(self.scratch, stage, number, self._prefix(stage))[0] for stage, number in self.children]
+        sizes = [int(self._read(stage, number, "n")[0]) for stage, number in self.children]
         self.ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._child_of = {child: k for k, child in enumerate(tree.children(node))}
         self.open_of = lru_cache(PLANES)(self._open_of)
@@ -136,7 +139,7 @@ class Below:
 
     def _read(self, stage: str, number: int, name: str) -> Array:
         name = self._prefix(stage) + name
-        return self.scratch.read(stage, number, [name])[name]
+        return self.open(stage, number).read([name])[name]
 
     def plane(self, block: int, name: str) -> Array:
         """A plane of a block, as pass 1 kept it."""
@@ -148,9 +151,11 @@ class Below:
 
     def rows(self) -> Iterator[tuple[str, Array]]:
         """Every column of the rows of all open components."""
-        stage, number = self.children[0]
-        for column in columns_of(self.scratch, stage, number, self._prefix(stage)):
-            yield column, np.concatenate([self._read(*child, f"open-{column}") for child in self.children])
+        start = self._prefix(self.children[0][0]) + "open-"
+        parts = [self.open(*child) for child in self.children]
+        rows = [part.read([name for name in part.index if name.startswith(start)]) for part in parts]
+        for name in list(rows[0]):
+            yield name.removeprefix(start), np.concatenate([part.pop(name) for part in rows])
 
     def _open_of(self, block: int) -> Array:
         """The number, under this super-block, of each component that was open in a block; -1 where it is done."""

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -213,13 +213,20 @@ class Ids:
 
     def begun(self, scratch: Scratch, name: str, interval: int, view: int) -> Array:
         """Of these, those that begin in an interval (of a label image: in a range of values)."""
-        part = scratch.read(self.rank, interval, [f"{name}-{view}"]).get(f"{name}-{view}")
-        if part is None:
-            return np.zeros(0, np.int64)
-        if part.dtype != np.uint32:
-            return part.astype(np.int64)
+        return self.of_interval(scratch, interval, view)(name)
+
+    def of_interval(self, scratch: Scratch, interval: int, view: int) -> Callable[[str], Array]:
+        """The ids of the objects of an interval, by the name of the node that has them."""
+        part = scratch.open(self.rank, interval)
         before = scratch.read(self.total, 0, [str(view)])[str(view)][interval]
-        return np.where(part > 0, part + before, 0)
+
+        def ids(name: str) -> Array:
+            found = part.read([f"{name}-{view}"]).get(f"{name}-{view}")
+            if found is None:
+                return np.zeros(0, np.int64)
+            return np.where(found > 0, found + before, 0) if found.dtype == np.uint32 else found.astype(np.int64)
+
+        return ids
 
     def of_block(self, scratch: Scratch, tree: Tree, block: int, view: int) -> Array:
         """The id of each component of a block, in the order of the components; 0 where it is not shown."""
@@ -255,8 +262,7 @@ class Ids:
         where = np.searchsorted(bounds, values, "right") - 1
         ids = np.zeros(len(values), np.int64)
         for interval in np.unique(where).tolist():
-            name = f"done-value@{interval}"
-            known = scratch.read(self.shelves.join, 1 + interval, [name])[name]
+            known = done_rows(scratch, self.shelves.join, 1 + interval, interval, ["value"])["value"]
             mine = where == interval
             ids[mine] = self.begun(scratch, "values", interval, view)[np.searchsorted(known, values[mine])]
         return ids

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from bigseg.ops.columns import geometry, intensities
 from bigseg.ops.measures import Measure
 from bigseg.ops.numbering import Ids
 from bigseg.ops.rows import Rows, done_rows, stacked
+from bigseg.ops.superblocks import INTERVAL
 from bigseg.storage.spec import Spec
 from bigseg.storage.tables import write_table
 
-ONE_FILE = 250_000
+ONE_FILE = 100_000
 """Rows up to which a table is one file; larger ones are a folder of ``part-N.parquet``."""
+NOTHING = np.zeros(0, np.int64)
 GROUP = 50_000
 """Rows whose columns are made and written at a time: up to 60 columns, a few copies of each."""
 
@@ -53,8 +56,8 @@ class WriteTables:
         return self.ids.shelves.intervals(grid)
 
     def memory(self, grid: Grid) -> int:
-        """Rows of one file, 300 bytes each, and the columns of a group of them."""
-        return 300 * ONE_FILE + 1000 * GROUP
+        """A file's columns, compressed, and the rows of an interval: one in a thousand voxels is expected."""
+        return 200 * ONE_FILE + 1000 * min(GROUP, INTERVAL // 1000)
 
     def bind(self, values: Values) -> WriteTables:
         """With the bounds and numbers that were found."""
@@ -74,23 +77,33 @@ class WriteTables:
         return {}
 
     def _write(self, path: Path, request: TableRequest, space: Workspace, intervals: range) -> None:
-        rows = stacked(self._rows(request, space, interval) for interval in intervals)
-        order = np.argsort(rows["id"], kind="stable") if rows else np.zeros(0, np.int64)
-        parts = [order[start : start + GROUP] for start in range(0, len(order), GROUP)]
-        if parts or len(intervals) > 1 or self.units(space.grid) == 1:
-            spec = self.spec
-            notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
-            if not parts:
-                rows, parts = {**self.ids.shelves.no_rows(space), "id": order}, [order]
-            write_table(path, (self._columns(request, rows, part) for part in parts), notes)
+        """One file: the rows of some intervals, one after the other, each in the order of its ids."""
+        spec = self.spec
+        notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
+        groups = self._groups(request, space, intervals)
+        first = next(groups, None)
+        if first is None and len(intervals) < self.units(space.grid):
+            return  # a part without a row
+        if first is None:
+            first = self._columns(request, {**self.ids.shelves.no_rows(space), "id": NOTHING}, NOTHING)
+        write_table(path, chain([first], groups), notes)
+
+    def _groups(self, request: TableRequest, space: Workspace, intervals: range) -> Iterator[Rows]:
+        """Columns, at most `GROUP` rows at a time."""
+        for interval in intervals:
+            rows = self._rows(request, space, interval)
+            order = np.argsort(rows["id"], kind="stable") if rows else NOTHING
+            for start in range(0, len(order), GROUP):
+                yield self._columns(request, rows, order[start : start + GROUP])
 
     def _rows(self, request: TableRequest, space: Workspace, interval: int) -> Rows:
         """The rows of the objects shown that begin in an interval, with their ids."""
-        shelves = self.ids.shelves
-        parts = []
+        shelves, parts = self.ids.shelves, []
+        known = shelves.known(space)
+        ids_of = self.ids.of_interval(space.scratch, interval, request.view)
         for name, stage, number in shelves.nodes(space.grid, interval):
-            ids = self.ids.begun(space.scratch, name, interval, request.view)
-            rows = done_rows(space.scratch, stage, number, interval, shelves.known(space)) if ids.any() else {}
+            ids = ids_of(name)
+            rows = done_rows(space.scratch, stage, number, interval, known) if ids.any() else {}
             if rows:
                 parts.append({key: column[ids > 0] for key, column in rows.items()} | {"id": ids[ids > 0]})
         return stacked(parts)

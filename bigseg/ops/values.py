@@ -15,7 +15,7 @@ import numpy as np
 
 from bigseg.engine.field import Array, Values, Workspace
 from bigseg.grid import Grid
-from bigseg.ops.rows import Rows, merged, stacked
+from bigseg.ops.rows import Rows, merged, pages, stacked
 
 TOGETHER = 16
 """Blocks whose rows, or as many others, one task puts together."""
@@ -60,9 +60,9 @@ class JoinValues:
         values = rows.pop("value", np.zeros(0, np.uint64))
         found, group = np.unique(values, return_inverse=True)
         count = len(found)
-        kept = {f"done-{name}@{unit - 1}": merged(name, column, group, count) for name, column in rows.items()}
-        kept |= {f"done-value@{unit - 1}": found, "n": np.array([0, count], np.int64)}
-        space.scratch.write(self.name, unit, kept)
+        whole = {name: merged(name, column, group, count) for name, column in rows.items()} | {"value": found}
+        kept = pages(whole, [(unit - 1, np.arange(count))] if count else [])
+        space.scratch.write(self.name, unit, kept | {"n": np.array([0, count], np.int64)})
         return {}
 
     def bounds(self, space: Workspace) -> Array:

@@ -4,8 +4,9 @@ File layout, all little-endian::
 
     magic "BSGP" | u32 header length | u32 crc of the header | header (JSON) | compressed arrays …
 
-The header lists name, dtype, shape, offset, length and crc of each array, so that one array is read
-without the others (joining reads only the face planes, merging only the columns).
+Arrays are compressed by zstd where that makes them shorter. The header lists name, dtype, shape, offset, length and crc
+of each array, so that one array is read without the others (joining reads only the face planes, merging only the
+columns).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ MAGIC = b"BSGP"
 HEAD = struct.Struct("<4sII")
 LIST = ".files"
 """Ending of a file that lists what one unit wrote, where that is too much for a line of the journal."""
+SMALL = 512
+"""Bytes below which an array is stored as it is: compressing costs 15 us, whatever the length."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -49,7 +54,7 @@ class Scratch:
         """Store arrays durably; gives back the file's length and crc32 for the journal."""
         header, body, offset = [], [], 0
         for name, array in arrays.items():
-            packed = zstd.compress(np.ascontiguousarray(array), 1) if array.size else b""
+            packed = _pack(array)
             header.append([name, array.dtype.str, list(array.shape), offset, len(packed), zlib.crc32(packed)])
             body.append(packed)
             offset += len(packed)
@@ -68,9 +73,20 @@ class Scratch:
         write_file(Path(self.root).parent / self.list_name(stage, number), data)
         return len(data), zlib.crc32(data)
 
-    def names(self, stage: str, number: int) -> list[str]:
-        """The names of the arrays of a unit's partial result; raises as `read`."""
-        return self._read(stage, number, ())[0]
+    def open(self, stage: str, number: int) -> Part:
+        """A unit's partial result, its header read; raises as `read`."""
+        path = self.path(stage, number)
+        with _explained(path, stage, number), path.open("rb") as file:
+            magic, length, crc = HEAD.unpack(file.read(HEAD.size))
+            head = file.read(length)
+            if magic != MAGIC or zlib.crc32(head) != crc:
+                raise ValueError("its header is damaged")
+            start = HEAD.size + length
+            index = {
+                name: (dtype, tuple(shape), start + offset, size, check)
+                for name, dtype, shape, offset, size, check in json.loads(head)
+            }
+        return Part(path, stage, number, index)
 
     def read(self, stage: str, number: int, names: Collection[str] | None = None) -> Arrays:
         """The arrays of a unit's partial result, or those of the named that there are.
@@ -80,42 +96,61 @@ class Scratch:
         CorruptChunkError
             When the file is absent, cut or fails its checksum.
         """
-        return self._read(stage, number, names)[1]
-
-    def _read(self, stage: str, number: int, names: Collection[str] | None) -> tuple[list[str], Arrays]:
-        path = self.path(stage, number)
-        known: list[str] = []
-        try:
-            with path.open("rb") as file:
-                magic, length, crc = HEAD.unpack(file.read(HEAD.size))
-                head = file.read(length)
-                if magic != MAGIC or zlib.crc32(head) != crc:
-                    raise ValueError("its header is damaged")
-                start, arrays = HEAD.size + length, {}
-                for name, dtype, shape, offset, size, check in json.loads(head):
-                    known.append(name)
-                    if names is not None and name not in names:
-                        continue
-                    file.seek(start + offset)
-                    packed = file.read(size)
-                    if zlib.crc32(packed) != check:
-                        raise ValueError(f"array {name!r} fails its checksum")
-                    arrays[name] = _unpack(packed, dtype, shape)
-        except FileNotFoundError:
-            raise CorruptChunkError(
-                f"partial result {path} is missing: expected what stage {stage} wrote for unit {number}; "
-                "run the same command again, which computes what is gone"
-            ) from None
-        except (ValueError, struct.error) as error:
-            raise CorruptChunkError(
-                f"partial result {path} is damaged ({error}); delete it and run the same command again"
-            ) from error
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
-        return known, arrays
+        return self.open(stage, number).read(names)
 
 
-def _unpack(packed: bytes, dtype: str, shape: list[int]) -> np.ndarray[Any, Any]:
-    if not packed:
-        return np.zeros(shape, dtype)
-    return np.frombuffer(zstd.decompress(packed), dtype).reshape(shape)
+@dataclass(frozen=True)
+class Part:
+    """A partial result whose header was read: its arrays can be read one by one without reading that again."""
+
+    path: Path
+    stage: str
+    number: int
+    index: Mapping[str, tuple[str, tuple[int, ...], int, int, int]]
+
+    def read(self, names: Collection[str] | None = None) -> Arrays:
+        """All arrays, or those of the named that there are; raises as `Scratch.read`."""
+        wanted = self.index if names is None else [name for name in names if name in self.index]
+        arrays = {}
+        with _explained(self.path, self.stage, self.number), self.path.open("rb") as file:
+            for name in wanted:
+                dtype, shape, start, size, check = self.index[name]
+                file.seek(start)
+                packed = file.read(size)
+                if zlib.crc32(packed) != check:
+                    raise ValueError(f"array {name!r} fails its checksum")
+                arrays[name] = _unpack(packed, dtype, shape)
+        return arrays
+
+
+@contextmanager
+def _explained(path: Path, stage: str, number: int) -> Iterator[None]:
+    """What goes wrong with a file, in the user's words."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise CorruptChunkError(
+            f"partial result {path} is missing: expected what stage {stage} wrote for unit {number}; "
+            "run the same command again, which computes what is gone"
+        ) from None
+    except (ValueError, struct.error) as error:
+        raise CorruptChunkError(
+            f"partial result {path} is damaged ({error}); delete it and run the same command again"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _pack(array: np.ndarray[Any, Any]) -> bytes:
+    """Compressed; as it is where that is no shorter: what has the array's own length is not compressed."""
+    array = np.ascontiguousarray(array)
+    if array.nbytes < SMALL:
+        return array.tobytes()
+    packed: bytes = zstd.compress(array, 1)
+    return packed if len(packed) < array.nbytes else array.tobytes()
+
+
+def _unpack(packed: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    if len(packed) != prod(shape) * np.dtype(dtype).itemsize:
+        packed = zstd.decompress(packed)
+    return np.frombuffer(packed, dtype).reshape(shape)

@@ -86,6 +86,8 @@ class Bench:
     full: bool
     jobs: tuple[str, ...]
     block: int | None
+    without: tuple[str, ...] = ()
+    """Peers that are left out."""
     workers: int = 2
     timeout: float = 3600.0
 
@@ -94,6 +96,8 @@ def rows_of(job: Job, bench: Bench) -> list[Row]:
     """Who competes in a job: bigseg first, then I/O alone, then the peers."""
     rows = [Row(job.name, OURS, bench.size), Row(job.name, IO, bench.size)]
     for peer in job.peers:
+        if peer.name in bench.without:
+            continue
         rows.append(_peer_row(job, peer, bench))
     return rows
 
@@ -221,6 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=None, help="voxels an axis; default 512")
     parser.add_argument("--repeats", type=int, default=None, help="default 3")
     parser.add_argument("--block", type=int, default=None, help="block of bigseg; default: its plan's")
+    parser.add_argument("--without", action="append", default=[], help="a peer to leave out; several times")
     parser.add_argument("--quick", action="store_true", help="256^3, one round")
     parser.add_argument("--full", action="store_true", help="every peer at full size, however slow")
     given = parser.parse_args(arguments)
@@ -234,6 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
         full=given.full,
         jobs=jobs,
         block=given.block,
+        without=tuple(given.without),
     )
     given.out.mkdir(parents=True, exist_ok=True)
     options = " ".join(arguments if arguments is not None else sys.argv[1:])

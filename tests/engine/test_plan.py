@@ -1,12 +1,15 @@
-"""The plan stores between passes what is dear or needs a halo, once, and nothing else."""
+"""The plan stores between passes what is dear or needs a halo, looks at each field once, and counts what is used."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
+import tifffile
 
 import bigseg
+from bigseg.engine.plan import Plan
 from bigseg.ops.base import Op
 from tests.volumes import store
 
@@ -34,3 +37,50 @@ def test_what_objects_need_a_halo_of(blobs: np.ndarray, tmp_path: Path) -> None:
     assert stored(path, VOIDS, same) == ["threshold"]
     assert stored(path, VOIDS, smooth) == ["gaussian", "hysteresis"]
     assert stored(path, VOIDS, same, smooth) == ["gaussian", "hysteresis"]
+
+
+def collected(plan: Plan) -> list[str]:
+    """The partial results that the passes of a plan take, of any step."""
+    return [word.split(".")[-1] for stage in plan.stages for word in stage.what.split(", ") if "collect" in word]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "first", "wanted"),
+    [
+        ("uint8", bigseg.AutoThreshold(), ["counts"]),
+        ("float32", bigseg.AutoThreshold(method="mean"), ["extremes", "counts", "fine"]),
+        ("float32", bigseg.Histogram(), ["outline", "ranks", "counts", "fine"]),
+    ],
+)
+def test_steps_that_count_one_field_share_the_counts(
+    blobs: np.ndarray, tmp_path: Path, dtype: str, first: Op, wanted: list[str]
+) -> None:
+    """Two steps on one field count it once, in one pass, and find what each finds alone."""
+    path = store(tmp_path / "a.zarr", blobs[:9, :20, :20].astype(dtype))
+    second = bigseg.AutoThreshold(method=("li", "otsu"))
+    both = bigseg.Pipeline([first, second])
+    assert sorted(collected(both.plan(path, workers=1))) == sorted(wanted)
+    run = both.run(path, tmp_path / "both", block=(8,), workers=0, report=False)
+    for number, step in enumerate((first, second)):
+        alone = bigseg.Pipeline([step]).run(path, tmp_path / f"{number}", block=(8,), workers=0, report=False)
+        (name,) = alone.values
+        assert run.values[both.steps[number].id] == alone.values[name]
+
+
+def test_what_has_no_chunks_needs_no_cache(blobs: np.ndarray, tmp_path: Path) -> None:
+    """Phantoms and TIFF files are planned without a cache of chunks, unless a pass reads what another one stored."""
+    tifffile.imwrite(tmp_path / "a.tif", blobs, photometric="minisblack")
+    phantom = bigseg.phantom("voids", (300,) * 3)
+    smooth = bigseg.Gaussian(sigma=2.0)
+    for source in (phantom, tmp_path / "a.tif"):
+        plan = bigseg.Pipeline([smooth]).plan(source, workers=1, block=(64,))
+        assert plan.limits.cache == 0
+        assert set(plan.brick) == {1}
+    grown = bigseg.Pipeline([smooth]).plan(phantom, workers=1, block=(100,))
+    assert grown.stages[0].decode == pytest.approx((300 + 2 * 2 * 8) ** 3 / 300**3)  # two cuts, each read twice 8 deep
+    chunked = bigseg.Pipeline([smooth]).plan(store(tmp_path / "a.zarr", blobs), workers=1)
+    assert chunked.limits.cache > 0
+    again = bigseg.Pipeline([VOIDS, smooth]).plan(phantom, workers=1, block=(64,))
+    assert again.stored
+    assert again.limits.cache > 0
+    assert again.memory >= again.limits.cache
