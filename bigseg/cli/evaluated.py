@@ -1,0 +1,171 @@
+"""Finding and printing the figures of `bigseg evaluate`."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from bigseg.cli.console import console
+from bigseg.cli.progress import Progress
+from bigseg.cli.tried import SMALL, shared_folder
+from bigseg.errors import UsageError
+from bigseg.ops.evaluate import Evaluate
+from bigseg.pipeline.geometry import part
+from bigseg.pipeline.pipeline import Pipeline
+from bigseg.pipeline.running import Settings, run_prepared
+from bigseg.pipeline.steps import Step, make_op
+from bigseg.report.wording import number
+from bigseg.storage.durable import write_file
+from bigseg.storage.roi import parse_roi
+from bigseg.storage.sources.opening import Origin
+
+MOST_ROWS = 20
+"""Rows of a table that are printed: a curve has thousands."""
+
+
+def measure(kind: str, threshold: float | None, positive: int | None, ignore: int | None) -> Evaluate:
+    """The operation of the options.
+
+    Raises
+    ------
+    PipelineError
+        With what was expected.
+
+    >>> measure("scores", 0.5, None, None).kind
+    'scores'
+    """
+    parameters = {"kind": kind, "threshold": threshold, "positive": positive, "ignore": ignore, "truth": "truth"}
+    op = make_op(Evaluate, parameters, "bigseg evaluate")
+    assert isinstance(op, Evaluate)
+    return op
+
+
+def evaluated(
+    origins: Mapping[str, Origin], op: Evaluate, settings: Mapping[str, Any], as_json: bool = False
+) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """The figures, and their table, from a run that leaves nothing behind.
+
+    Parameters
+    ----------
+    origins : result, truth, and a mask where there is one.
+    op : what is compared.
+    settings : of the run; small volumes are compared in this process where nothing else is said.
+    as_json : progress for machines.
+    """
+    chosen = Settings(**settings, report=False)
+    bytes_read = sum(prod(item.spec.shape) * item.spec.dtype.itemsize for item in origins.values())
+    if bytes_read <= SMALL and chosen.workers is None and not (chosen.scheduler or chosen.scheduler_file):
+        chosen = replace(chosen, workers=0)
+    step = Step("evaluate", op, ("result",), "mask" if "mask" in origins else "")
+    with tempfile.TemporaryDirectory(prefix=".bigseg-evaluate-", dir=shared_folder(chosen)) as folder:
+        pipe = Pipeline([step])
+        prepared, start = pipe.check(dict(origins), Path(folder) / "run", chosen)
+        with Progress(prepared.plan, as_json, transient=True) as progress:
+            run = run_prepared(pipe.as_dict(), prepared, start, progress)
+        return dict(run.values["evaluate"]), run.tables.get("evaluate")
+
+
+def in_regions(origins: Mapping[str, Origin], validation: str | None, test: str | None) -> dict[str, dict[str, Origin]]:
+    """The opened volumes cut to the region for validation, and to that for the figures.
+
+    Raises
+    ------
+    UsageError
+        When the two share voxels.
+    """
+    found = {"test": dict(origins)}
+    if test is not None:
+        found["test"] = {name: part(origin, test) for name, origin in origins.items()}
+    if validation is not None and test is not None:
+        spec = next(iter(origins.values())).spec
+        both = [parse_roi(roi, spec) for roi in (validation, test)]
+        overlap = [
+            min(a, b) - max(c, d)
+            for a, b, c, d in zip(both[0].stop, both[1].stop, both[0].start, both[1].start, strict=True)
+        ]
+        if min(overlap) > 0:
+            raise UsageError(
+                f"--validation {validation} and --test {test} share voxels: what a threshold was chosen on cannot "
+                "test it"
+            )
+        found["validation"] = {name: part(origin, validation) for name, origin in origins.items()}
+    return found
+
+
+def chosen_threshold(op: Evaluate, figures: Mapping[str, Any]) -> Evaluate:
+    """The comparison with the best threshold of a region.
+
+    Raises
+    ------
+    UsageError
+        When it found none: only scores have thresholds.
+    """
+    if figures.get("best_threshold") is None:
+        raise UsageError("--validation: the result holds no scores, so no threshold is chosen; leave the option away")
+    return op.model_copy(update={"threshold": figures["best_threshold"], "kind": "scores"})
+
+
+def write_figures(rows: pd.DataFrame | None, path: Path) -> None:
+    """Store the table as its name says.
+
+    Raises
+    ------
+    UsageError
+        When there is none, or the name says neither CSV nor Parquet.
+    """
+    if rows is None:
+        raise UsageError("--table: values have no table; leave the option away")
+    if path.suffix.lower() == ".csv":
+        write_file(path, rows.to_csv(index=False).encode())
+    elif path.suffix.lower() == ".parquet":
+        buffer = io.BytesIO()
+        rows.to_parquet(buffer, index=False)
+        write_file(path, buffer.getvalue())
+    else:
+        raise UsageError(f"--table {path}: expected a name that ends in .csv or .parquet")
+
+
+def evaluation_tables(values: Mapping[str, Any], rows: pd.DataFrame | None) -> None:
+    """Print the figures, a row each, the confusion and the table where it is short."""
+    figures = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    figures.add_column("", no_wrap=True)
+    figures.add_column("", justify="right", no_wrap=True)
+    for name, value in values.items():
+        if not isinstance(value, list):
+            figures.add_row(name.replace("_", " "), "not defined" if value is None else number(value))
+    console().print(figures)
+    if "confusion" in values:
+        _confusion(values.get("classes", [0, 1]), values["confusion"])
+    if rows is not None and len(rows) <= MOST_ROWS:
+        _rows(rows)
+
+
+def _confusion(classes: list[int], counts: list[list[int]]) -> None:
+    if len(classes) > MOST_ROWS:
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
+    table.add_column("truth", no_wrap=True)
+    for name in classes:
+        table.add_column(f"as {name}", justify="right", no_wrap=True)
+    for name, line in zip(classes, counts, strict=True):
+        table.add_row(str(name), *(f"{count:,}" for count in line))
+    console().print("")
+    console().print(table)
+
+
+def _rows(rows: pd.DataFrame) -> None:
+    table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
+    for name in rows.columns:
+        table.add_column(str(name).replace("_", " "), justify="right", no_wrap=True)
+    for line in rows.itertuples(index=False):
+        table.add_row(*(number(value.item() if hasattr(value, "item") else value) for value in line))
+    console().print("")
+    console().print(table)
