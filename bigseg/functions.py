@@ -11,7 +11,7 @@ import atexit
 import inspect
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from bigseg.grid import Shape
 from bigseg.ops.base import LocalOp, Op
 from bigseg.ops.combine import Combine
 from bigseg.ops.keyed import TableOp
+from bigseg.ops.kmeans import Kmeans
 from bigseg.ops.map_block import MapBlock
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
@@ -80,16 +81,19 @@ def apply_global(op: Op, volume: Any, **named: Any) -> Any:
 
     ``named`` are further volumes that the operation refers to (``intensity``).
     """
-    spec = describe(volume)
+    return apply_step(Step("result", op), {"input": volume} | named)
+
+
+def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
+    """A step with the id ``result`` on arrays under their names; the result is of the kind of the first."""
+    op, volume = step.op, next(iter(volumes.values()))
     folder = Path(tempfile.mkdtemp(prefix="bigseg-"))
     lazy = isinstance(volume, xr.DataArray)
     if lazy:
         atexit.register(shutil.rmtree, folder, True)
     try:
-        inputs = {"input": Held(_eager(volume), spec)}
-        inputs |= {name: Held(_eager(item), describe(item)) for name, item in named.items()}
-        pipeline = Pipeline([Step("result", op)])
-        run = pipeline.run(inputs, folder / "run", workers=0, report=False)
+        inputs = {name: Held(_eager(item), describe(item)) for name, item in volumes.items()}
+        run = Pipeline([step]).run(inputs, folder / "run", workers=0, report=False)
         if "result" in run.tables and ("result" not in run.values or isinstance(op, TableOp)):
             return run.tables["result"]
         if not run.record["saved"]:
@@ -199,6 +203,26 @@ def map_block(volume: Any, function: Callable[..., Any], **parameters: Any) -> A
     return apply_local(op.applied(), volume)
 
 
+def kmeans(volume: Any, mask: Any = None, **parameters: Any) -> Any:
+    """The function of `Kmeans`: several images as a mapping by name or as a list; a mask restricts it."""
+    op = make_op(Kmeans, parameters, "bigseg.kmeans")
+    if isinstance(volume, Mapping):
+        volumes = {str(name): item for name, item in volume.items()}
+    else:
+        several = volume if isinstance(volume, (list, tuple)) else [volume]
+        volumes = {f"x{place}": item for place, item in enumerate(several)}
+    if not volumes or "mask" in volumes or "result" in volumes:
+        raise ParameterError(
+            f"bigseg.kmeans: expected an image or several, none named mask or result, found {', '.join(volumes)}"
+        )
+    if mask is None:
+        return apply_step(Step("result", op, tuple(volumes)), volumes)
+    return apply_step(Step("result", op, tuple(volumes), "mask"), volumes | {"mask": mask})
+
+
 combine.__doc__ = Combine.__doc__
 map_block.__doc__ = MapBlock.__doc__
-FUNCTIONS = {name: make_function(kind) for name, kind in OPS.items()} | {Combine.op: combine, MapBlock.op: map_block}
+kmeans.__doc__ = Kmeans.__doc__
+OWN = {Combine.op: combine, MapBlock.op: map_block, Kmeans.op: kmeans}
+"""Operations whose functions take their volumes in their own way."""
+FUNCTIONS = {name: make_function(kind) for name, kind in OPS.items()} | OWN

@@ -45,9 +45,17 @@ def _checked_size(text: str) -> str:
 
 Size = Annotated[int, Parameter(ge=1)] | Annotated[str, AfterValidator(_checked_size)]
 """A number of voxels, or a volume with a unit: ``"100 um3"`` (in 2-D an area, ``"100 um2"``)."""
-Masking = Literal["", "result", "voxels", "input"]
+Masking = Literal["", "result", "voxels", "input", "own"]
 
 Result = Field | Reduction
+
+
+class Told:
+    """Tag of a field: what run.json tells of it under the step's name."""
+
+    def values(self, values: Values) -> Mapping[str, Any]:
+        """What was found, from the values of all reductions; none for a step that nothing needed."""
+        raise NotImplementedError
 
 
 @dataclass
@@ -131,6 +139,10 @@ class Op(BaseModel):
         inputs : the fields it is applied to.
         site : the step's id and the steps before it.
         """
+        raise NotImplementedError
+
+    def build_inside(self, inputs: Sequence[Field], mask: Field, site: Site) -> Result:
+        """With ``masked = "own"``: the same under a mask."""
         raise NotImplementedError
 
 

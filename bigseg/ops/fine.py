@@ -73,7 +73,14 @@ class Fine:
 
 
 def fine_counts(field: Field, name: str, found: Reduction) -> tuple[Reduction, Fine]:
-    """Adds what counts a field finely, in the pass that counts it in bins; ``found`` knows its range."""
+    """Adds what counts a field finely, in the pass that counts it in bins, once; ``found`` knows its range."""
+    if "fine" not in field.shared:
+        field.shared["fine"] = _fine_counts(field, name, found)
+    shared: tuple[Reduction, Fine] = field.shared["fine"]
+    return shared
+
+
+def _fine_counts(field: Field, name: str, found: Reduction) -> tuple[Reduction, Fine]:
     collect = Collect(f"{name}.fine", [field], CollectFine(field.spec.dtype.itemsize, found.name), [found])
     fold = Reduction(f"{name}.fine-fold", (collect,), Fold(f"{name}.fine-fold", collect.name, 16 * BINS))
     return fold, Fine(fold.name, found.name)

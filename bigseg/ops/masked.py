@@ -5,7 +5,8 @@ Operations know nothing of masks; what a mask means follows from what they are (
 - ``result``, every local operation: its result in the mask, 0 elsewhere. It sees the neighbours of a voxel whether
   they lie in the mask or not, so its values in the mask are those without a mask;
 - ``voxels``, histograms and thresholds found from them: only voxels in the mask count;
-- ``input``, hysteresis and label: voxels outside never belong to the foreground, so no object reaches through them.
+- ``input``, hysteresis and label: voxels outside never belong to the foreground, so no object reaches through them;
+- ``own``, clustering: the operation's own, which says what it is.
 
 In a block without a voxel of the mask nothing else is read or computed.
 """
@@ -113,6 +114,8 @@ def build_masked(op: Op, inputs: Sequence[Field], mask: Field, site: Site) -> Re
             f"step {site.name!r}: {op.op} takes no mask: put `mask` on the step that makes its input (a threshold, "
             "hysteresis or label step)"
         )
+    if op.masked == "own":
+        return op.build_inside(inputs, mask, site)
     if op.masked == "result":
         result = op.build(inputs, site)
         assert isinstance(result, Field)
@@ -121,9 +124,10 @@ def build_masked(op: Op, inputs: Sequence[Field], mask: Field, site: Site) -> Re
     result = op.build([first, *inputs[1:]], site)
     if isinstance(result, Reduction) and op.masked == "voxels":
         for collect in collects(result):
-            if collect.fields == [first]:
+            if first in collect.fields:
+                itemsize = sum(field.spec.dtype.itemsize for field in collect.fields)
                 collect.fields.append(mask)
-                collect.kernel = Inside(collect.kernel, first.spec.dtype.itemsize)
+                collect.kernel = Inside(collect.kernel, itemsize)
     return result
 
 

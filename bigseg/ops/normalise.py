@@ -16,7 +16,7 @@ from bigseg.grid import Box, Grid, Shape
 from bigseg.local.counted import rebin
 from bigseg.local.intensity import LinearMap, linear_map
 from bigseg.local.peaks import modes
-from bigseg.ops.base import Op, Site
+from bigseg.ops.base import Op, Site, Told
 from bigseg.ops.intensity import copied, refuse_names
 from bigseg.ops.quantiles import summary
 from bigseg.ops.statistics import BINS, Counts, counts_of
@@ -32,8 +32,8 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
-    """Tag of a field: what run.json tells of it under the step's name."""
+class Found(Told):
+    """The statistics behind a line."""
 
     name: str
     rule: Rule

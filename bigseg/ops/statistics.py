@@ -22,7 +22,14 @@ from bigseg.local.histogram import COUNTED, bin_centers, bin_counts, count_value
 from bigseg.storage.scratch import Arrays
 
 BINS = 256
-JOIN = {"counts": np.add, "outline": np.add, "refined": np.add, "least": np.minimum, "greatest": np.maximum}
+JOIN = {
+    "counts": np.add,
+    "sums": np.add,
+    "outline": np.add,
+    "refined": np.add,
+    "least": np.minimum,
+    "greatest": np.maximum,
+}
 """How partial results of each kind add up; integers and extremes only, so any order gives the same bits."""
 
 
@@ -157,17 +164,30 @@ def folded(space: Workspace, source: str) -> Arrays:
 
 
 def value_range(field: Field, name: str) -> Reduction:
-    """Adds a pass that finds a field's exact range; values ``least`` and ``greatest``."""
-    collect = Collect(f"{name}.extremes", [field], CollectExtremes())
-    fold = Reduction(f"{name}.extremes-fold", (collect,), Fold(f"{name}.extremes-fold", collect.name))
-    return Reduction(f"{name}.range", (fold,), FindRange(fold.name), keys=("least", "greatest"))
+    """Adds a pass that finds a field's exact range, once for all steps that ask; values ``least`` and ``greatest``."""
+    if "range" not in field.shared:
+        collect = Collect(f"{name}.extremes", [field], CollectExtremes())
+        fold = Reduction(f"{name}.extremes-fold", (collect,), Fold(f"{name}.extremes-fold", collect.name))
+        field.shared["range"] = Reduction(f"{name}.range", (fold,), FindRange(fold.name), keys=("least", "greatest"))
+    shared: Reduction = field.shared["range"]
+    return shared
 
 
 def counting(field: Field, name: str, found: Reduction | None = None) -> tuple[Reduction, str]:
     """Adds what counts a field's values; gives back the fold of the counts, and the name of the range's reduction.
 
-    ``found`` is a reduction that knows the range already: values ``least`` and ``greatest``.
+    ``found`` is a reduction that knows the range already: values ``least`` and ``greatest``. Steps that count the
+    same field share the first one's counts: its range is the same numbers, whichever reduction found them.
     """
+    if found is not None:
+        field.shared.setdefault("range", found)
+    if "counts" not in field.shared:
+        field.shared["counts"] = _counting(field, name, found)
+    shared: tuple[Reduction, str] = field.shared["counts"]
+    return shared
+
+
+def _counting(field: Field, name: str, found: Reduction | None) -> tuple[Reduction, str]:
     dtype = "uint8" if field.spec.dtype.kind == "b" else str(field.spec.dtype)
     if dtype in COUNTED:
         collect = Collect(f"{name}.counts", [field], CollectCounts(dtype))

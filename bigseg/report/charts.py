@@ -92,11 +92,11 @@ def histogram_chart(values: NDArray[Any], counts: NDArray[Any], lines: Sequence[
         axes.set_xlabel(label, parse_math=False)
         axes.set_ylabel("voxels" + (", logarithmic" if steep else ""))
         if not steep:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
             axes.yaxis.set_major_locator(MaxNLocator(4))
 
     words = f"histogram of {label}" + "".join(f"; {line.name} at {number(line.value)}" for line in lines)
-    return _drawn(draw, words, frame)
+    return drawn(draw, words, frame)
 
 
 def size_chart(sizes: NDArray[Any], counts: NDArray[Any], scale: float, label: str) -> Chart:
@@ -123,7 +123,7 @@ def size_chart(sizes: NDArray[Any], counts: NDArray[Any], scale: float, label: s
         axes.set_xscale("log")
         axes.set_xlim(shown[0] / 1.05, shown[-1] * 1.05)
         axes.set_ylim(0, heights.max() * 1.08)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         if shown[-1] / shown[0] > 12:
             subs = (1.0, 2.0, 5.0) if shown[-1] / shown[0] < 2000 else (1.0,)
             axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=24))
@@ -132,11 +132,11 @@ def size_chart(sizes: NDArray[Any], counts: NDArray[Any], scale: float, label: s
             axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         axes.set_xlabel(label, parse_math=False)
         axes.set_ylabel("objects")
 
-    return _drawn(draw, f"histogram of {int(counts.sum())} objects by {label}", Frame(1.8))
+    return drawn(draw, f"histogram of {int(counts.sum())} objects by {label}", Frame(1.8))
 
 
 def _grouped(
@@ -214,7 +214,7 @@ def _named(line: Line) -> str:
     return f"{line.name}  {number(line.value)}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A tick's text: 12000 as 12 k."""
     for power, word in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= power:
@@ -222,7 +222,8 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _drawn(draw: Callable[[Axes, Theme], None], words: str, frame: Frame) -> Chart:
+def drawn(draw: Callable[[Axes, Theme], None], words: str, frame: Frame) -> Chart:
+    """A chart from what draws it on axes in the colours of a theme."""
     return Chart(_png(draw, LIGHT, frame), _png(draw, DARK, frame), words)
 
 

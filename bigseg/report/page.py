@@ -16,8 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bigseg.report import wording
 from bigseg.report.charts import Chart, histogram_chart, size_chart
+from bigseg.report.clusters import clusterings
 from bigseg.report.measures import measure_table
 from bigseg.report.objects import Objects, objects_of
+from bigseg.report.quality import quality_of
 from bigseg.report.recipe import chain, recipe_lines
 from bigseg.report.stages import account_of, memory_of
 from bigseg.report.thresholds import Distribution, distributions
@@ -67,6 +69,8 @@ def render(folder: Path, record: Mapping[str, Any], status: str = "complete") ->
     environment.filters |= {"png": _data_uri, "number": wording.number, "count": lambda n: f"{n:,}"}
     objects, objects_note = _part(lambda: [_objects(item) for item in objects_of(folder, record)], [])
     counted, counted_note = _part(lambda: [_counted(item) for item in distributions(folder, record)], [])
+    quality, quality_note = _part(lambda: quality_of(folder, record), [])
+    clusters, clusters_note = _part(lambda: clusterings(folder, record), [])
     (views, view_notes), views_note = _part(lambda: three_views(folder, record), ([], []))
     stages, stages_note = _part(lambda: account_of(record), None)
     lines, lines_note = _part(lambda: recipe_lines(record["pipeline"], record.get("values", {})), [])
@@ -89,6 +93,10 @@ def render(folder: Path, record: Mapping[str, Any], status: str = "complete") ->
         objects_notes=objects_note,
         counted=counted,
         counted_notes=counted_note,
+        clusters=clusters,
+        clusters_notes=clusters_note,
+        quality=quality,
+        quality_notes=quality_note,
         lines=lines,
         lines_notes=lines_note,
         stages=stages,

@@ -27,7 +27,7 @@ def test_nearest_is_that_of_scikit_learn(features: int, clusters: int) -> None:
     np.testing.assert_allclose(found.squares, away.min(axis=1), rtol=1e-6)
     ordered = np.sort(away, axis=1)
     clear = np.ones(len(away), bool) if clusters == 1 else ordered[:, 1] > ordered[:, 0] * (1 + 1e-4) + 1e-6
-    assert clear.mean() > 0.99
+    assert clear.mean() > 0.95
     model = KMeans(clusters, init=centres, n_init=1, max_iter=1).fit(x.T)
     model.cluster_centers_ = centres
     np.testing.assert_array_equal(found.places[clear], model.predict(np.ascontiguousarray(x.T))[clear])
@@ -50,7 +50,8 @@ def test_of_two_at_one_distance_the_first() -> None:
 
 def test_sums_add_up_in_any_parts() -> None:
     """Sums of parts are the sums of the whole, bit for bit; means are those of exact fractions."""
-    x, centres = planes(5), np.ascontiguousarray(planes(5, 4, seed=1).T)
+    x = planes(5)
+    centres = np.ascontiguousarray(x[:, :4].T)
     places = nearest_centre(x, centres).places
     places[::7] = NONE
     powers = powers_of(x)
