@@ -9,6 +9,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.errors import UsageError
 
 
 def info(
@@ -78,15 +79,19 @@ def status(
 
 def ops(
     name: Annotated[str | None, typer.Argument(help="one operation: its parameters, cost, oracle, example")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="print the page of all operations")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="print the page of all operations, or one's part")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """The operations, a line each; or everything about one."""
-    from bigseg.cli.operations import find_op, op_facts, op_page, ops_list, reference
+    from bigseg.cli.operations import find_op, op_facts, op_page, ops_list, reference, section
     from bigseg.ops.registry import OPS
 
+    if markdown and as_json:
+        raise UsageError("--markdown and --json are two forms of the same: give one of them")
     if markdown:
-        print(reference(), end="")
+        print(reference() if name is None else section(find_op(name)), end="")
     elif as_json:
         print(json.dumps([op_facts(kind) for kind in OPS.values()] if name is None else op_facts(find_op(name))))
     elif name is None:

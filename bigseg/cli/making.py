@@ -12,7 +12,6 @@ import typer
 from bigseg.cli import options
 from bigseg.cli.options import Command
 from bigseg.cli.phantoms import phantom
-from bigseg.errors import StorageError
 
 
 def demo(
@@ -58,24 +57,13 @@ def ingest(
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
     how = options.resampling(resample, anti_alias, interpolation)
 
-    from bigseg.cli.progress import Progress
+    from bigseg.cli.storing import store
     from bigseg.cli.volumes import volume_facts
-    from bigseg.pipeline.ingest import prepare_ingest
-    from bigseg.pipeline.running import Settings
-    from bigseg.report.wording import by
 
     origin = options.part(options.opened(source, level, channel, missing, spacing), roi, how)
-    prepared = prepare_ingest(origin, target, Settings(**chosen, report=False))
-    if not as_json:
-        print(f"{target}: {prepared.found}", file=sys.stderr)
-    with Progress(prepared.plan, as_json) as progress:
-        volume = prepared.run(progress)
+    volume = store(origin, target, chosen, as_json)
     if as_json:
         print(json.dumps(volume_facts(volume)))
-    else:
-        spec = volume.spec
-        size = f"{by(spec.shape)} {spec.dtype}, {by(spec.spacing)} {spec.unit or '(no unit)'}"
-        print(f"{target}: {size}, {volume.levels} levels")
 
 
 def run(
@@ -142,8 +130,7 @@ def preview(
     as_json: options.Json = False,
 ) -> None:
     """A picture of one plane under every step, computed on a thin slab: seconds, whatever the volume's size."""
-    if not out.absolute().parent.is_dir():
-        raise StorageError(f"cannot write {out}: {out.parent} is no folder; make it first, or give another name")
+    options.refuse_unwritable(out)
 
     from bigseg.pipeline.pipeline import Pipeline
 

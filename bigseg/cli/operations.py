@@ -97,11 +97,11 @@ def reference() -> str:
     for title, kinds in families().items():
         lines += ["", f"## {title}"]
         for kind in kinds:
-            lines += ["", *_section(kind)]
+            lines += ["", section(kind).rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 
-def _section(kind: type[Op]) -> list[str]:
+def section(kind: type[Op]) -> str:
     """One operation of the page."""
     doc = inspect.cleandoc(kind.__doc__ or "")
     words, _, code = doc.partition("\n>>>")
@@ -114,7 +114,8 @@ def _section(kind: type[Op]) -> list[str]:
         cells = (f"`{name}`", type_words(item), given, item.get("description", ""))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += ["", f"Equals: {kind.oracle}.", "", "```yaml", f"- {kind.example}", "```"]
-    return lines + (["", "```python", f">>>{code}".strip(), "```"] if code else [])
+    lines += ["", "```python", f">>>{code}".strip(), "```"] if code else []
+    return "\n".join(lines) + "\n"
 
 
 def _doc(kind: type[Op]) -> str:
@@ -154,7 +155,7 @@ def type_words(item: Mapping[str, Any]) -> str:
         return " | ".join(map(_plain, item["enum"]))
     if item.get("pattern", "").startswith(r"^\$\{"):
         return "${step.value}"
-    kind = str(item.get("type", "any"))
+    kind = str(item.get("type", "mapping" if "$ref" in item else "any"))
     low, high = item.get("minimum"), item.get("maximum")
     if low is not None:
         return f"{kind} {low} to {high}" if high is not None else f"{kind} of {low} or more"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigseg.errors import UsageError
+from bigseg.errors import StorageError, UsageError
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY, phantom:KIND,shape=512,seed=1"
@@ -103,6 +103,16 @@ def settings(
         "scheduler_file": str(scheduler_file) if scheduler_file else None,
         "restart": restart,
     }
+
+
+def refuse_unwritable(picture: Path) -> None:
+    """Refuse, before anything is computed, a picture that could not be written afterwards."""
+    if not picture.absolute().parent.is_dir():
+        raise StorageError(
+            f"cannot write {picture}: {picture.parent} is no folder; make it first, or give another name"
+        )
+    if picture.is_dir():
+        raise StorageError(f"cannot write {picture}: it is a folder; give the name of a file")
 
 
 def sizes(text: str | None) -> tuple[int, ...] | None:

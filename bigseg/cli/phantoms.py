@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,25 +45,16 @@ def phantom(
     if kind == "random":
         given = {name: value for name, value in given.items() if value or name not in ("blur", "noise")}
 
-    from bigseg.cli.progress import Progress
+    from bigseg.cli.storing import store
     from bigseg.cli.volumes import volume_facts
-    from bigseg.pipeline.ingest import prepare_ingest
-    from bigseg.pipeline.running import Settings
-    from bigseg.report.wording import by
     from bigseg.storage.sources.phantom import PhantomSource
 
     made = PhantomSource.make(kind, shape, dtype=dtype, spacing=spacing or 1.0, parameters={"seed": seed, **given})
     sources = {target: made} | {_beside(target, name): made.showing(name) for name in truth or ()}
     facts = []
     for path, source in sources.items():
-        prepared = prepare_ingest(source, path, Settings(**chosen, report=False))
-        if not as_json:
-            print(f"{path}: {prepared.found}", file=sys.stderr)
-        with Progress(prepared.plan, as_json) as progress:
-            volume = prepared.run(progress)
+        volume = store(source, path, chosen, as_json)
         facts.append({**volume_facts(volume), "phantom": source.path})
-        if not as_json:
-            print(f"{path}: {by(volume.spec.shape)} {volume.spec.dtype}, {volume.levels} levels")
     print(json.dumps(facts) if as_json else f"without a disk: -i {made.path!r}")
     return None
 

@@ -33,7 +33,7 @@ class Progress:
     plan : what will run.
     machine : print JSON lines.
     stream : where to; standard error, so that results on standard output stay apart.
-    transient : a line on a terminal that goes when all is done, and nothing elsewhere.
+    transient : a line on a terminal that goes when all is done, and nothing in a log.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Progress:
             When a signal asked to leave, and its exception was lost.
         """
         check()
-        if self.transient and not self.live:
+        if self.transient and not (self.live or self.machine):
             return
         now = time.monotonic()
         stage = self.stages[summary.name]

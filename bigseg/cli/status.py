@@ -105,4 +105,6 @@ def _value_words(key: str, value: Any) -> list[str]:
     """A computed value; of several under one key only what failed."""
     if isinstance(value, Mapping):
         return [f"no {name}" for name in value] if key == "failed" else []
+    if isinstance(value, list) and any(isinstance(item, list) for item in value):
+        return []  # a confusion: it stands in the report
     return [f"{key} {number(value)}"]

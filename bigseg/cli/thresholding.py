@@ -10,7 +10,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
-from bigseg.errors import StorageError
+from bigseg.errors import UsageError
 
 
 def threshold(
@@ -32,17 +32,18 @@ def threshold(
     as_json: options.Json = False,
 ) -> None:
     """Thresholds of a volume by every method, with the share of voxels above each, as a table and a picture."""
-    if picture is not None and not picture.absolute().parent.is_dir():
-        raise StorageError(
-            f"cannot write {picture}: {picture.parent} is no folder; make it first, or give another name"
-        )
+    if picture is not None:
+        options.refuse_unwritable(picture)
+    elif z is not None:
+        raise UsageError("--z says which plane the picture shows: give --picture too")
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file)
 
     from bigseg.cli.tried import methods_of, tried, tried_table
-    from bigseg.report.tried import threshold_picture
+    from bigseg.report.tried import plane_shown, threshold_picture
 
     methods = methods_of(method)
     origin = options.part(options.opened(volume, level, channel, missing, spacing), roi, None)
+    plane_shown(origin.spec, z)  # a plane that is not there is refused before all of the volume is read
     found = tried(origin, methods, classes, chosen, as_json)
     where = ""
     if picture is not None:

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import dask
 from rich.table import Table
 from rich.text import Text
 
@@ -64,12 +65,18 @@ def tried(
     small = prod(origin.spec.shape) * origin.spec.dtype.itemsize <= SMALL
     if small and chosen.workers is None and not (chosen.scheduler or chosen.scheduler_file):
         chosen = replace(chosen, workers=0)
-    with tempfile.TemporaryDirectory(prefix="bigseg-threshold-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".bigseg-threshold-", dir=shared_folder(chosen)) as folder:
         pipe = Pipeline([Step("threshold", op)])
         prepared, start = pipe.check({"input": origin}, Path(folder) / "run", chosen)
         with Progress(prepared.plan, as_json, transient=True) as progress:
             values = run_prepared(pipe.as_dict(), prepared, start, progress).values["threshold"]
     return Tried.of(values, {method: op.names(method) for method in methods})
+
+
+def shared_folder(settings: Settings) -> Path | None:
+    """Where a cluster's workers find the scratch of the run: this folder, for theirs is another /tmp."""
+    named = settings.scheduler or settings.scheduler_file or dask.config.get("scheduler-address", None)
+    return Path.cwd() if named and settings.workers is None else None
 
 
 def tried_table(found: Tried) -> None:

@@ -40,6 +40,10 @@ from bigseg.ops.values import JoinValues
 from bigseg.storage.spec import Spec
 
 
+ANY = 2**63 - 1
+"""The greatest id where no dtype sets a limit."""
+
+
 @dataclass(frozen=True)
 class Paint:
     """The last pass on one block: label again, check, paint the map."""
@@ -178,11 +182,13 @@ class Objects:
         self.largest.kernel = limits
         rank = Rank(self.rank.name, ids.shelves, limits, views, numbered, not groups)
         self.rank.kernel = rank
-        most = tuple(self.numbered.get(k, 2**63) for k in range(len(views)))
+        most = tuple(self.numbered.get(k, ANY) for k in range(len(views)))
         self.merge.kernel = Total(self.merge.name, rank, most)
         self.down.kernel = HandDown(ids, len(views))
-        wide = labelling.identity == "equal" and spec.dtype.itemsize == 8
-        label = "uint64" if wide or max(self.numbered.values(), default=0) >= 2**32 else "uint32"
+        wide = spec.dtype.itemsize == 8
+        if labelling.identity != "equal":
+            wide = any(self.numbered[request.view] >= 2**32 for request in self.tables)
+        label = "uint64" if wide else "uint32"
         self.written.kernel = WriteTables(ids, spec, tuple(self.tables), label)
 
     def _groups(self) -> tuple[str, ...]:
@@ -241,7 +247,7 @@ class Objects:
     def table(self, request: TableRequest) -> None:
         """Write a table of a view."""
         self.tables.append(request)
-        self.numbered.setdefault(request.view, 2**32 - 1)
+        self.numbered.setdefault(request.view, ANY)
         self._refresh()
 
     def field(self, site: Site, view: View, kind: Literal["mask", "labels"], dtype: str = "uint32") -> Field:
@@ -260,8 +266,9 @@ class Objects:
             dtype = self.spec.dtype
         number = self.view(view)
         if kind == "labels":
-            most = 2 ** (8 * dtype.itemsize - (dtype.kind == "i")) - 1
-            self.numbered[number] = max(self.numbered.get(number, 0), min(most, 2**63 - 1))
+            own = self.labelling.identity == "equal"  # ids that are in the file fit its dtype
+            most = ANY if own else 2 ** (8 * dtype.itemsize) - 1
+            self.numbered[number] = min(self.numbered.get(number, ANY), most)
         self.painted = True
         self._refresh()
         spec = self.spec.but(dtype=dtype, kind=kind)

@@ -14,6 +14,7 @@ from typing import Any
 
 from bigseg.engine.field import Collect, Field, Reduction, Values
 from bigseg.engine.folder import RunFolder
+from bigseg.engine.source import Read, chosen, place
 from bigseg.errors import CorruptChunkError, OutputError
 from bigseg.ops.components import Objects, below
 from bigseg.pipeline.build import Built
@@ -68,8 +69,9 @@ class Kept:
             if not (folder.scratch / item.collect.name).is_dir():
                 raise CorruptChunkError(f"{self.folder} no longer holds the components: run the pipeline again")
         for name in self.same_steps(built):
-            for path in sorted((self.folder.parent / "tables").glob(f"{name}.*")):
-                _link(path, folder.path / "tables" / path.name)
+            for kind in ("tables", "models"):
+                for path in sorted((self.folder.parent / kind).glob(f"{name}.*")):
+                    _link(path, folder.path / kind / path.name)
         return self.values
 
 
@@ -137,6 +139,12 @@ def origin(of: Collect | Reduction) -> str:
     words: list[Any] = []
     for node in below([of]):
         inputs = node.fields if isinstance(node, Collect) else node.inputs
-        what = [type(node).__name__, node.name, repr(node.kernel), [item.name for item in inputs]]
+        kernel = _source(node.kernel) if isinstance(node.kernel, Read) else repr(node.kernel)
+        what = [type(node).__name__, node.name, kernel, [item.name for item in inputs]]
         words.append([*what, str(node.spec) if isinstance(node, Field) else ""])
     return blake2b(json.dumps(sorted(words)).encode(), digest_size=16).hexdigest()
+
+
+def _source(kernel: Read) -> str:
+    """Which file, and what of it: it may be opened from a path once, and as an object another time."""
+    return f"{place(kernel.origin)} {chosen(kernel.origin)}"

@@ -121,7 +121,7 @@ def create_image(
                 chunks=inner,
                 filters=None,
                 serializer=BytesCodec(endian="little"),
-                compressors=_compressors(level.dtype),
+                compressors=compressors(level.dtype),
                 fill_value=0,
                 dimension_names=level.axes,
             )
@@ -136,7 +136,7 @@ def create_image(
     return Volume.open(root, allow_incomplete=True)
 
 
-def _compressors(dtype: np.dtype[Any]) -> list[Any]:
+def compressors(dtype: np.dtype[Any]) -> list[Any]:
     """What codes a chunk; each ends in a checksum, since neither codec notices a flipped bit by itself.
 
     Floats are shuffled first, which zstd cannot: 169 Mvox/s a core against 108 written, 178 against 116 read, 7 %

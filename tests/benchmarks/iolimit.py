@@ -1,11 +1,12 @@
 """The I/O-only time of a job: two processes read its boxes and write its arrays, and compute nothing.
 
-``python -m tests.benchmarks.iolimit TASK.json RESULT.json``, with the job's passes from jobs.py. For each
-pass the processes share the blocks out; each block reads its outer box through TensorStore (decoded chunks
-are cached) and writes its inner box as one shard. Arrays are Zarr v3: shard = block, chunks 64, zstd level
-1 with checksum, a crc32c index, and TensorStore's own durability (temporary file, fsync, rename, fsync of
-the folder). What is written is one block of the real result, computed before the clock starts, so that it
-compresses as the job's own result does. Starting the processes is not counted.
+``python -m tests.benchmarks.iolimit TASK.json RESULT.json``, with the job's passes from jobs.py. For each pass the
+processes share the blocks out; each block reads its outer box through TensorStore (decoded chunks are cached) and
+writes its inner box as one shard. Arrays are Zarr v3: shard = block, chunks 64, the codecs of bigseg's own outputs
+(zstd level 1 with checksum for integers; for floats LZ4 of shuffled bytes, and crc32c), a crc32c index, and
+TensorStore's own durability (temporary file, fsync, rename, fsync of the folder). What is written is one block of the
+real result, computed before the clock starts, so that it compresses as the job's own result does. Starting the
+processes is not counted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from typing import Any
 
 import numpy as np
 import tensorstore as ts
+from zarr.codecs import BytesCodec
+
+from bigseg.storage.create import compressors
 
 from .jobs import GAUSSIAN_SIGMA, JOBS, Pass, Task
 
@@ -75,13 +79,10 @@ def _open_target(path: str, context: ts.Context) -> ts.TensorStore:
 
 def create_sharded(path: str, shape: tuple[int, ...], dtype: str, block: int) -> None:
     """Create a Zarr v3 array of cubic shards of ``block`` with chunks of 64, written as bigseg writes."""
-    inner = [
-        {"name": "bytes", "configuration": {"endian": "little"}},
-        {"name": "zstd", "configuration": {"level": 1, "checksum": True}},
-    ]
+    codecs = [BytesCodec(endian="little"), *compressors(np.dtype(dtype))]
     sharding = {
         "chunk_shape": [math.gcd(block, CHUNK)] * len(shape),
-        "codecs": inner,
+        "codecs": [codec.to_dict() for codec in codecs],
         "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
     }
     metadata = {

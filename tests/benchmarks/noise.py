@@ -22,9 +22,6 @@ from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step
 from tests.benchmarks.run import machine
 
-PAGE = Path(__file__).parent / "NOISE.md"
-
-
 def tree_memory(process: psutil.Process) -> int:
     """Resident bytes of a process and all that it has started."""
     total = 0

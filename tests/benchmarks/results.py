@@ -8,6 +8,10 @@ from typing import Any
 from .jobs import JOBS
 
 OURS, IO = "bigseg", "I/O alone"
+CODECS = (
+    "- bigseg and I/O alone write integers with zstd level 1 and floats with LZ4 after a byte shuffle, both with a "
+    "checksum; dask-image writes zarr's default codec (zstd level 0 without a checksum), for floats too."
+)
 Row = Mapping[str, Any]
 
 
@@ -44,6 +48,7 @@ def _circumstances(record: Mapping[str, Any]) -> list[str]:
         "- bigseg, dask-image and cellmap-analyze read from and write to a store; in-memory peers are not "
         "charged for that. bigseg syncs every shard to the disk and checks its own passes; dask-image and "
         "cellmap-analyze leave their output in the page cache.",
+        *([CODECS] if any(step.write for row in record["rows"] for step in JOBS[row["job"]].passes) else []),
         "- bigseg's seconds are those of a run on a cluster that is up, as the peers' pools and imports are; "
         "cold figures stand below. Pyramids, which only bigseg makes, are not in them.",
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import zarr
 from PIL import Image
 from skimage import filters
 
+from bigseg.cli import tried
+from bigseg.engine.cluster import DaskExecutor
 from bigseg.ops.levels import ALL
 from tests.cli.conftest import Bigseg
 from tests.volumes import store
@@ -93,17 +97,44 @@ def test_a_constant_image_fails_in_every_row(bigseg: Bigseg) -> None:
         (("--method", "ostu"), 2, "did you mean 'otsu'"),
         (("--method", ","), 2, "expected all"),
         (("--picture", "nowhere/look.png"), 6, "no folder"),
+        (("--picture", "."), 6, "it is a folder"),
         (("--picture", "look.png", "--z", 99), 2, "expected a plane from 0 to 11"),
+        (("--z", 3), 2, "give --picture too"),
     ],
 )
 def test_wrong_usage(
-    bigseg: Bigseg, two_phases: tuple[Path, np.ndarray], arguments: tuple[object, ...], code: int, message: str
+    bigseg: Bigseg,
+    two_phases: tuple[Path, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    code: int,
+    message: str,
 ) -> None:
-    """Unknown methods, planes and folders are refused with what to do."""
+    """Unknown methods, planes and folders are refused with what to do, before a voxel is read."""
+    monkeypatch.setattr(tried, "run_prepared", None)
     answer = bigseg("threshold", two_phases[0], *arguments)
     assert answer.code == code
     assert message in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_progress_for_machines(bigseg: Bigseg, two_phases: tuple[Path, np.ndarray]) -> None:
+    """With --json the progress is lines of JSON on standard error, in a log without it there is none."""
+    answer = bigseg("threshold", two_phases[0], "--method", "otsu", "--json")
+    assert {"stage", "done", "blocks"} <= json.loads(answer.err.splitlines()[-1]).keys()
+    assert bigseg("threshold", two_phases[0], "--method", "otsu").err == ""
+
+
+def test_a_cluster_finds_the_scratch(
+    bigseg: Bigseg, two_phases: tuple[Path, np.ndarray], cluster: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partial results of a cluster's workers lie below the current folder, not in this machine's /tmp, and go."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    before = sorted(Path.cwd().iterdir())
+    address = cluster.client.scheduler.address
+    found = bigseg("threshold", two_phases[0], "--method", "otsu", "--scheduler", address, "--json").json
+    assert found["methods"][0]["values"] == [filters.threshold_otsu(two_phases[1])]
+    assert sorted(Path.cwd().iterdir()) == before
 
 
 def test_real_values(bigseg: Bigseg, tmp_path: Path) -> None:

@@ -256,7 +256,11 @@ def test_ingest(tmp_path: Path) -> None:
 def test_what_is_dear_to_resample_is_stored(blobs: np.ndarray, tmp_path: Path) -> None:
     """Where several passes need voxels made of many, they are interpolated once; a region alone is read again."""
     path = store(tmp_path / "a.zarr", blobs)
-    pipe = bigseg.Pipeline.load("voids")
+    steps = [
+        bigseg.Step("levels", bigseg.AutoThreshold(method="otsu")),
+        bigseg.Step("voids", bigseg.Hysteresis(low=60, high="${levels.otsu}", polarity="below"), ("input",)),
+    ]
+    pipe = bigseg.Pipeline(steps, ["voids"])
     stored = [name for name, _ in pipe.plan(path, resample=4, workers=1).stored]
     assert "input" in stored
     assert "input" not in [name for name, _ in pipe.plan(path, roi="3:,:,:", workers=1).stored]

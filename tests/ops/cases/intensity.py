@@ -12,7 +12,7 @@ from skimage import exposure, util
 from bigseg.pipeline.steps import Step
 from tests.ops.rows import INTEGERS, Case, op
 
-REGION = {2: "5:20,8:30", 3: "3:15,2:20,4:28"}
+REGION = {2: "4:12,8:30", 3: "2:9,4:16,3:20"}
 
 
 def real(image: np.ndarray) -> np.ndarray:
@@ -178,8 +178,11 @@ CASES = [
     ),
     Case(
         "map_block",
-        lambda n: [op("map_block", function=blurred, depth=1, dtype="float32"), op("threshold", above=900)],
-        lambda x: blurred(x) > np.float32(900),
+        lambda n: [
+            op("map_block", function=blurred, depth=1, dtype="float32"),
+            op("threshold", above=100 * 3 ** (n - 1)),
+        ],
+        lambda x: blurred(x) > np.float32(100 * 3 ** (x.ndim - 1)),
         name="fused",
     ),
 ]

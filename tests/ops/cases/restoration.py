@@ -52,20 +52,20 @@ CASES = [
         "bilateral",
         lambda n: [op("bilateral", sigma_color=12, sigma_spatial=1e4, window=5)],
         without_distance,
-        tolerance=1e-4,
+        tolerance=1e-5,
         name="every distance alike",
     ),
     Case(
         "non_local_means",
         lambda n: [op("non_local_means", h=7, patch_size=3, patch_distance=2)],
         lambda x: means(x, 3, 2, 7.0, 0.0),
-        tolerance=1e-4,
+        tolerance=1e-5,
     ),
     Case(
         "non_local_means",
         lambda n: [op("non_local_means", h=5, sigma=3, patch_size=5, patch_distance=1)],
         lambda x: means(x, 5, 1, 5.0, 3.0),
-        tolerance=1e-4,
+        tolerance=1e-5,
         name="known noise",
     ),
     Case(
