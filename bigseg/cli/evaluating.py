@@ -75,6 +75,8 @@ def evaluate(
         where += f"; threshold chosen in {validation}"
         known["validation"] = {"region": validation, "figures": found}
     values, rows = evaluated(regions["test"], op, chosen, as_json)
+    if validation is not None:  # nothing may be chosen on what tests
+        values = {key: item for key, item in values.items() if not key.startswith("best_")}
     if table is not None:
         write_figures(rows, table)
     if picture is not None:

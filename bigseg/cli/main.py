@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bigseg.cli import evaluating, inspecting, making, stopping, thresholding, tuning
+from bigseg.cli import evaluating, inspecting, making, stopping, thresholding, training, tuning
 from bigseg.errors import BigsegError, StorageError
 
 EXIT_CODES = {
@@ -38,7 +38,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (*making.COMMANDS, *thresholding.COMMANDS, *evaluating.COMMANDS, *tuning.COMMANDS, *inspecting.COMMANDS):
+for command in (
+    *making.COMMANDS,
+    *thresholding.COMMANDS,
+    *training.COMMANDS,
+    *evaluating.COMMANDS,
+    *tuning.COMMANDS,
+    *inspecting.COMMANDS,
+):
     app.command(epilog=f"Example: {command.example}")(command.function)
 
 

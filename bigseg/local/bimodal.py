@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bigseg.errors import ValuesError
 from bigseg.local.counted import number, rebin, trimmed
@@ -58,6 +57,8 @@ def minimum(counts: NDArray[np.int64], centers: NDArray[Any]) -> int | float:
     3
     """
     counts, centers = trimmed(2, "minimum", counts, centers)
+    from scipy import ndimage  # which takes 0.2 s to load
+
     smooth = counts.astype(np.float32)
     maxima = np.zeros(0, np.int64)
     for _ in range(MOST_ROUNDS - 1):

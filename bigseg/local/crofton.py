@@ -16,7 +16,6 @@ from math import atan2, hypot, pi, prod
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import SphericalVoronoi
 
 from bigseg.errors import ParameterError
 from bigseg.local.exposed import LATER
@@ -81,6 +80,8 @@ def _shares_of_sphere(spacing: tuple[float, ...]) -> dict[tuple[int, ...], float
     steps = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
     places = np.array(steps) * np.array(spacing)
     places /= np.linalg.norm(places, axis=1)[:, None]
+    from scipy.spatial import SphericalVoronoi  # which takes 0.2 s to load
+
     areas = SphericalVoronoi(places, threshold=1e-9).calculate_areas() / (4 * pi)
     both = dict(zip(steps, areas.tolist(), strict=True))
     return {(z, y, x): both[z, y, x] + both[-z, -y, -x] for z, y, x in LATER}

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 Labels = NDArray[np.uint64]
 Floats = NDArray[np.float64]
@@ -68,6 +67,8 @@ class Cloud:
 
     def __init__(self, labels: Labels, places: Floats) -> None:
         self.labels, self.places = labels, places
+        from scipy.spatial import cKDTree  # which takes 0.2 s to load
+
         self.tree = cKDTree(places)
 
     def nearest(self, labels: Labels, places: Floats, k: int, limit: float = np.inf) -> Neighbours:

@@ -39,7 +39,6 @@ from bigseg.ops.superblocks import Tree
 from bigseg.ops.values import JoinValues
 from bigseg.storage.spec import Spec
 
-
 ANY = 2**63 - 1
 """The greatest id where no dtype sets a limit."""
 

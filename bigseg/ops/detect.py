@@ -10,7 +10,6 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
@@ -80,6 +79,8 @@ class FindBest:
         notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
         write_table(folder / f"{self.name}.parquet", best, notes)
         table = io.StringIO()
+        import pandas as pd  # which takes half a second to load
+
         pd.DataFrame(best).to_csv(table, index=False, lineterminator="\n")
         write_file(folder / f"{self.name}.csv", table.getvalue().encode())
         write_file(folder / f"{self.name}.json", "".join(self._json(best, enough)).encode())

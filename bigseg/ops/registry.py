@@ -1,85 +1,105 @@
-"""Every operation by its name in a pipeline file."""
+"""Every operation by its name in a pipeline file, loaded when it is asked for.
+
+A pipeline names a few of them; loading all takes a second, mostly of compiled kernels and the libraries they need.
+"""
 
 from __future__ import annotations
 
-from bigseg.ops.background import SubtractBackground
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
 from bigseg.ops.base import Op
-from bigseg.ops.combine import Combine
-from bigseg.ops.derivatives import DifferenceOfGaussians, GaussianGradientMagnitude, LaplacianOfGaussian
-from bigseg.ops.edges import Convolve, Laplace, Prewitt, Sobel
-from bigseg.ops.filters import Gaussian
-from bigseg.ops.growing import ExpandLabels, Grow
-from bigseg.ops.guarded import GuardedThreshold
-from bigseg.ops.hysteresis import Hysteresis
-from bigseg.ops.intensity import Clip, Invert, Rescale
-from bigseg.ops.levels import AutoThreshold, Histogram, TryAll
-from bigseg.ops.local_threshold import LocalThreshold, MultiThreshold
-from bigseg.ops.map_block import MapBlock
-from bigseg.ops.morphology import BlackTophat, Closing, Dilation, Erosion, Opening, WhiteTophat
-from bigseg.ops.normalise import MatchIllumination, Normalise
-from bigseg.ops.objects import Label, Regions, RemoveSmall
-from bigseg.ops.predicates import ClearBorder, FillHoles, KeepLargest, RemoveLarge, Select
-from bigseg.ops.rank import Maximum, Mean, Median, Minimum, Percentile
-from bigseg.ops.restoration import Bilateral, NonLocalMeans, TotalVariation
-from bigseg.ops.sweep import ThresholdByObjects
-from bigseg.ops.texture import HessianEigenvalues, StructureTensorEigenvalues
-from bigseg.ops.threshold import Threshold
 
-OPS: dict[str, type[Op]] = {
-    kind.op: kind
-    for kind in (
-        Gaussian,
-        Mean,
-        Median,
-        Bilateral,
-        NonLocalMeans,
-        TotalVariation,
-        Percentile,
-        Minimum,
-        Maximum,
-        Erosion,
-        Dilation,
-        Opening,
-        Closing,
-        WhiteTophat,
-        BlackTophat,
-        Sobel,
-        Prewitt,
-        Laplace,
-        GaussianGradientMagnitude,
-        LaplacianOfGaussian,
-        DifferenceOfGaussians,
-        HessianEigenvalues,
-        StructureTensorEigenvalues,
-        Convolve,
-        SubtractBackground,
-        Clip,
-        Rescale,
-        Invert,
-        Normalise,
-        MatchIllumination,
-        Threshold,
-        LocalThreshold,
-        MultiThreshold,
-        Histogram,
-        AutoThreshold,
-        TryAll,
-        ThresholdByObjects,
-        GuardedThreshold,
-        Hysteresis,
-        Label,
-        RemoveSmall,
-        RemoveLarge,
-        KeepLargest,
-        ClearBorder,
-        Select,
-        FillHoles,
-        ExpandLabels,
-        Grow,
-        Regions,
-        Combine,
-        MapBlock,
-    )
+MODULES = {
+    "gaussian": "filters",
+    "mean": "rank",
+    "median": "rank",
+    "bilateral": "restoration",
+    "non_local_means": "restoration",
+    "total_variation": "restoration",
+    "percentile": "rank",
+    "minimum": "rank",
+    "maximum": "rank",
+    "erosion": "morphology",
+    "dilation": "morphology",
+    "opening": "morphology",
+    "closing": "morphology",
+    "white_tophat": "morphology",
+    "black_tophat": "morphology",
+    "sobel": "edges",
+    "prewitt": "edges",
+    "laplace": "edges",
+    "gaussian_gradient_magnitude": "derivatives",
+    "laplacian_of_gaussian": "derivatives",
+    "difference_of_gaussians": "derivatives",
+    "hessian_eigenvalues": "texture",
+    "structure_tensor_eigenvalues": "texture",
+    "convolve": "edges",
+    "subtract_background": "background",
+    "clip": "intensity",
+    "rescale": "intensity",
+    "invert": "intensity",
+    "normalise": "normalise",
+    "match_illumination": "normalise",
+    "threshold": "threshold",
+    "local_threshold": "local_threshold",
+    "multi_threshold": "local_threshold",
+    "histogram": "levels",
+    "auto_threshold": "levels",
+    "try_all": "levels",
+    "threshold_by_objects": "sweep",
+    "guarded_threshold": "guarded",
+    "hysteresis": "hysteresis",
+    "label": "objects",
+    "count_objects": "objects",
+    "remove_small": "objects",
+    "remove_large": "predicates",
+    "keep_largest": "predicates",
+    "clear_border": "predicates",
+    "select": "predicates",
+    "fill_holes": "predicates",
+    "distance_transform": "distance",
+    "split": "split",
+    "expand_labels": "growing",
+    "grow": "growing",
+    "regions": "regions",
+    "contingency": "contingency",
+    "contact": "contact",
+    "nearest": "nearest",
+    "detect": "detect",
+    "object_quantiles": "object_quantiles",
+    "train": "train",
+    "classify": "classify",
+    "evaluate": "evaluate",
+    "kmeans": "kmeans",
+    "combine": "combine",
+    "map_block": "map_block",
 }
+"""Name and module below `bigseg.ops`; the class is the name in capitals: ``map_block`` is MapBlock."""
 
-LOCAL = {name: kind for name, kind in OPS.items() if kind.local}
+
+class _Operations(Mapping[str, type[Op]]):
+    def __getitem__(self, name: str) -> type[Op]:
+        kind: type[Op] = getattr(import_module(f"bigseg.ops.{MODULES[name]}"), class_name(name))
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in MODULES
+
+
+def class_name(name: str) -> str:
+    """The class of an operation.
+
+    >>> class_name("map_block")
+    'MapBlock'
+    """
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+OPS: Mapping[str, type[Op]] = _Operations()

@@ -23,8 +23,8 @@ from bigseg.engine.run import Executor, Observer, Summary, driver_memory, execut
 from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.source import chosen, identity, place, stored
 from bigseg.errors import LockedError, StorageError
+from bigseg.ops.base import Told
 from bigseg.ops.components import Seen
-from bigseg.ops.normalise import Found
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.kept import Kept, keep
 from bigseg.pipeline.planning import Resources, local_resources
@@ -324,8 +324,8 @@ def _values(built: Built, values: Values) -> dict[str, dict[str, Any]]:
             count = result.tag.count(values)
             if count is not None:
                 found[name] = {"objects": count}
-        elif isinstance(result, Field) and isinstance(result.tag, Found) and (told := result.tag.values(values)):
-            found[name] = told
+        elif isinstance(result, Field) and isinstance(result.tag, Told) and (told := result.tag.values(values)):
+            found[name] = dict(told)
     return found
 
 

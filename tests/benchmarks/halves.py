@@ -80,12 +80,12 @@ def predict(estimator: Any, planes: Array) -> Array:
     if isinstance(estimator, Pipeline):
         return predict(estimator[-1], np.ascontiguousarray(estimator[:-1].transform(planes.T).T, np.float32))
     if is_forest(estimator):
-        return forest.means(forest_of(estimator), planes)[-1]
+        return np.asarray(forest.means(forest_of(estimator), planes)[-1])
     if is_linear(estimator):
-        return linear_model.means(linear_of(estimator), planes)[-1]
+        return np.asarray(linear_model.means(linear_of(estimator), planes)[-1])
     if hasattr(estimator, "predict_proba"):
-        return estimator.predict_proba(planes.T)[:, 1].astype(np.float32)
-    return estimator.predict(planes.T).astype(np.float32)
+        return np.asarray(estimator.predict_proba(planes.T)[:, 1], np.float32)
+    return np.asarray(estimator.predict(planes.T), np.float32)
 
 
 def curve(scores: Array, truth: Array) -> Curve:

@@ -22,6 +22,7 @@ from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step
 from tests.benchmarks.run import machine
 
+
 def tree_memory(process: psutil.Process) -> int:
     """Resident bytes of a process and all that it has started."""
     total = 0

@@ -2,8 +2,8 @@
 
 ``python -m tests.benchmarks.scale [--chain voids|objects] [--sizes 512,2048] [--block 256] [--out DIR]`` runs
 background -> gaussian -> hysteresis -> remove_small -> regions on a phantom of voids (uint16, noise 8), computed where
-it is read, with two workers of 1 GiB, and writes SCALE.md and SCALE.json; with ``--chain objects`` threshold -> label ->
-regions alone, as SCALE-objects. Every size gets a cluster of its own, which has run the chain
+it is read, with two workers of 1 GiB, and writes SCALE.md and SCALE.json; with ``--chain objects`` threshold ->
+label -> regions alone, as SCALE-objects. Every size gets a cluster of its own, which has run the chain
 on a small phantom before the clock starts. The claims: every peak below its plan; the time a voxel within 15 % of
 the smallest volume's.
 """
@@ -122,7 +122,7 @@ def render(record: Mapping[str, Any]) -> str:
             "",
             f"- Every peak below its plan: {'**no**, at ' + str(sorted(set(over))) if over else 'yes'}.",
             *_constant(runs),
-            f"- No volume takes more than 15 % longer a voxel than a smaller one: {'yes' if worst <= GOAL else '**no**'} "
+            f"- No volume takes over 15 % longer a voxel than a smaller one: {'yes' if worst <= GOAL else '**no**'} "
             f"({worst:.2f}); the smallest pay for starting stages and have fewer blocks than workers could share.",
         ]
     return "\n".join(lines) + "\n"

@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 
 from bigseg import errors
+from bigseg.cli.evaluating import COMMANDS as EVALUATING
 from bigseg.cli.inspecting import COMMANDS as INSPECTING
 from bigseg.cli.main import EXIT_CODES
 from bigseg.cli.making import COMMANDS as MAKING
 from bigseg.cli.thresholding import COMMANDS as THRESHOLDING
+from bigseg.cli.training import COMMANDS as TRAINING
+from bigseg.cli.tuning import COMMANDS as TUNING
 from tests.cli.conftest import Bigseg
 
-COMMANDS = {command.function.__name__: command for command in (*MAKING, *THRESHOLDING, *INSPECTING)}
+ALL = (*MAKING, *TUNING, *TRAINING, *EVALUATING, *THRESHOLDING, *INSPECTING)
+COMMANDS = {command.function.__name__: command for command in ALL}
 HEAVY = (
     "numpy",
     "numba",
@@ -103,6 +107,17 @@ def test_the_reference_page_is_what_the_operations_say(bigseg: Bigseg) -> None:
     """docs/operations.md is the output of `bigseg ops --markdown`: write it anew after a change of an operation."""
     page = Path(__file__).parents[2] / "docs" / "operations.md"
     assert bigseg("ops", "--markdown").out == page.read_text(), "bigseg ops --markdown > docs/operations.md"
+
+
+def test_one_operation_of_the_reference_page(bigseg: Bigseg) -> None:
+    """`bigseg ops NAME --markdown` prints that operation's part of the page; two forms at once are refused."""
+    part = bigseg("ops", "hysteresis", "--markdown").out
+    assert part.startswith("### hysteresis\n")
+    assert part.count("\n### ") == 0
+    assert part in bigseg("ops", "--markdown").out
+    both = bigseg("ops", "--markdown", "--json")
+    assert both.code == 2
+    assert "give one of them" in both.err
 
 
 def test_every_operation_states_its_cost_and_depth() -> None:

@@ -55,7 +55,7 @@ def fitted(rows: Table = TABLE, recipe: Recipe | None = None, threads: int = 1, 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_every_estimator_is_scikit_learns(name: str, task: Any, tmp_path: Path) -> None:
     """Each kind, fitted here, predicts what scikit-learn's does when fitted to the same rows; a file keeps it."""
-    if ESTIMATORS[name].regressor is None and task == "regression":
+    if not ESTIMATORS[name].regressor and task == "regression":
         with pytest.raises(ParameterError, match="no regression"):
             make_estimator(name, task, {}, 0)
         return
@@ -116,6 +116,7 @@ def test_the_threshold_comes_from_validation_and_never_from_test() -> None:
     own = fitted()
     assert own.threshold == own.figures["validation"]["best_threshold"]
     assert own.figures["test"]["threshold"] == own.threshold
+    assert not {"best_threshold", "best_dice"} & set(own.figures["test"])
     for part, same in (("test", True), ("validation", False)):
         turned = np.where(TABLE.only(part), 3 - TABLE.truth, TABLE.truth).astype(np.uint8)
         assert (fitted(replace(TABLE, truth=turned)).threshold == own.threshold) == same

@@ -17,7 +17,6 @@ from math import floor, sqrt
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 FEW = 16.0
 """Mean above which a Poisson number is a rounded, skewed Gaussian."""
@@ -35,6 +34,8 @@ def _quantiles() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Start and rise of the quantile function in each cell."""
     octave, cell = np.divmod(np.arange(_OCTAVES * _CELLS + 1), _CELLS)
     probability = np.minimum(np.ldexp(1.0 + cell / _CELLS, octave - 33), 0.5)
+    from scipy.special import ndtri  # which takes 0.2 s to load
+
     edges = np.round(-ndtri(probability) * 2.0**20) / 2.0**20
     return edges[:-1].astype(np.float32), np.diff(edges).astype(np.float32)
 

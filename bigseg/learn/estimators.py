@@ -1,0 +1,101 @@
+"""The estimators that a model can be trained with, by the names that pipelines and the command line use.
+
+scikit-learn takes seconds to load, so its classes stand here by name and are loaded when one is made.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from bigseg.errors import ParameterError
+
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A kind of estimator.
+
+    Parameters
+    ----------
+    classifier, regressor : module and class of scikit-learn; "" where there is none.
+    usual : parameters in place of scikit-learn's own.
+    scaled : whether features are scaled to mean 0 and deviation 1 unless it is said otherwise.
+    parallel : whether threads fit parts that do not depend on each other, so that their number does not show.
+    """
+
+    classifier: str
+    regressor: str
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    scaled: bool = False
+    parallel: bool = False
+
+
+# Early stopping would hold back single voxels at random, whose neighbours are trained on.
+_BOOSTING = {"early_stopping": False}
+# Brute force compares by matrix products, whose last bits depend on the rows that come together.
+_NEIGHBOURS = {"algorithm": "kd_tree"}
+ESTIMATORS = {
+    "random_forest": Known(
+        "sklearn.ensemble:RandomForestClassifier", "sklearn.ensemble:RandomForestRegressor", {}, parallel=True
+    ),
+    "extra_trees": Known(
+        "sklearn.ensemble:ExtraTreesClassifier", "sklearn.ensemble:ExtraTreesRegressor", {}, parallel=True
+    ),
+    "decision_tree": Known("sklearn.tree:DecisionTreeClassifier", "sklearn.tree:DecisionTreeRegressor"),
+    "gradient_boosting": Known(
+        "sklearn.ensemble:HistGradientBoostingClassifier", "sklearn.ensemble:HistGradientBoostingRegressor", _BOOSTING
+    ),
+    "nearest_neighbours": Known(
+        "sklearn.neighbors:KNeighborsClassifier", "sklearn.neighbors:KNeighborsRegressor", _NEIGHBOURS, scaled=True
+    ),
+    "logistic": Known("sklearn.linear_model:LogisticRegression", "", {"max_iter": 1000}, scaled=True),
+    "linear": Known("sklearn.linear_model:RidgeClassifier", "sklearn.linear_model:LinearRegression"),
+}
+"""By name; `linear` parts classes by least squares and predicts values by them."""
+
+
+def make_estimator(name: str, task: Task, parameters: Mapping[str, Any], seed: int) -> Any:
+    """An estimator that is not fitted.
+
+    Parameters
+    ----------
+    name : of `ESTIMATORS`.
+    task : classification or regression.
+    parameters : of the scikit-learn class, but for ``n_jobs``.
+    seed : its ``random_state``, where it has one.
+
+    Raises
+    ------
+    ParameterError
+        Unknown names, with the nearest; or a task that it cannot do.
+
+    Examples
+    --------
+    >>> make_estimator("random_forest", "classification", {"n_estimators": 20, "max_depth": 8}, seed=1)
+    RandomForestClassifier(max_depth=8, n_estimators=20, random_state=1)
+    """
+    if name not in ESTIMATORS:
+        raise ParameterError(f"unknown estimator {name!r}, {_nearest(name, ESTIMATORS)}")
+    known = ESTIMATORS[name]
+    module, _, title = (known.classifier if task == "classification" else known.regressor).partition(":")
+    if not module:
+        raise ParameterError(f"{name} is no {task}: take another estimator, or the other task")
+    kind: Any = getattr(import_module(module), title)
+    valid = set(kind().get_params()) - {"n_jobs"}
+    for key in parameters:
+        if key not in valid:
+            raise ParameterError(f"{name}: unknown parameter {key!r}, {_nearest(key, valid)}")
+    given = {**known.usual, **parameters}
+    if "random_state" in valid:
+        given.setdefault("random_state", seed)
+    return kind(**given)
+
+
+def _nearest(name: str, valid: Any) -> str:
+    near = difflib.get_close_matches(name, list(valid), 1)
+    return f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(sorted(valid))}"
