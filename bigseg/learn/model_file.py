@@ -96,28 +96,27 @@ def save_model(model: Model, path: str | Path) -> None:
 def load_model(path: str | Path) -> Model:
     """Read a model from a file.
 
-        Parameters
-        ----------
-        path : what `save_model` wrote.
+    Parameters
+    ----------
+    path : what `save_model` wrote.
 
-        Raises
-        ------
-        InputError
-            When the file cannot be read, is no model, is damaged, or holds something that is not on the list.
+    Raises
+    ------
+    InputError
+        When the file cannot be read, is no model, is damaged, or holds something that is not on the list.
 
-        Examples
-        --------
-        >>> from tempfile import TemporaryDirectory
-        >>> from sklearn.tree import DecisionTreeClassifier
-        >>> from bigseg.learn.allowed import ESTIMATORS, PARTS, not_listed
-    from bigseg.learn.model import make_model
-        >>> from bigseg.storage.spec import Spec
-        >>> spec = Spec((64, 64), np.dtype("uint8"), ("y", "x"), (1.0, 1.0))
-        >>> tree = DecisionTreeClassifier().fit(np.float32([[10], [200]]), [1, 2])
-        >>> with TemporaryDirectory() as folder:
-        ...     save_model(make_model(tree, features={}, names=["intensity"], spec=spec), f"{folder}/tree.npz")
-        ...     load_model(f"{folder}/tree.npz").labels(np.float32([[15, 230]]))
-        array([1, 2], dtype=uint8)
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from bigseg.learn.model import make_model
+    >>> from bigseg.storage.spec import Spec
+    >>> spec = Spec((64, 64), np.dtype("uint8"), ("y", "x"), (1.0, 1.0))
+    >>> tree = DecisionTreeClassifier().fit(np.float32([[10], [200]]), [1, 2])
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(make_model(tree, features={}, names=["intensity"], spec=spec), f"{folder}/tree.npz")
+    ...     load_model(f"{folder}/tree.npz").labels(np.float32([[15, 230]]))
+    array([1, 2], dtype=uint8)
     """
     try:
         with zipfile.ZipFile(path) as file:

@@ -58,8 +58,9 @@ def test_blocks_do_not_show(block: tuple[int, ...], tmp_path: Path) -> None:
     scaling.apply(table)
     expected = table.argmax(axis=0).astype(np.uint8).reshape(images[0].shape)
     assert len(np.unique(expected)) == len(stack.names)
-    for item in Grid(images[0].shape, block):
-        [found] = evaluate([field], Visit(item, Scratch(str(tmp_path))))
+    grid = Grid(images[0].shape, block)
+    for item in grid:
+        [found] = evaluate([field], Visit(grid, item, Scratch(str(tmp_path))))
         assert found.dtype == field.spec.dtype
         assert np.array_equal(found, expected[item.inner.slices])
     assert working_memory([field], block) > stack.memory(block, block)

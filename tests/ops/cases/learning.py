@@ -18,6 +18,7 @@ from bigseg.learn.model_file import save_model
 from bigseg.local.features.stack import features_of
 from bigseg.ops.features import Features
 from bigseg.pipeline.steps import Step
+from tests.ops.clusters import fitted, predicted, sample_of, table_of
 from tests.ops.rows import Case, op
 
 FEATURES = Features(intensity=True, gaussian=(1.0,), position=10.0)
@@ -92,3 +93,19 @@ CASES = [
     Case("classify", lambda n: classify(n, output="probability", target=2), share, tolerance=1e-6, name="probability"),
     Case("train", train, forest_of_half, tolerance=1e-4, name="forest of half"),
 ]
+
+
+def clusters(x: np.ndarray) -> np.ndarray:
+    """Classes of k-means on grey values and a Gaussian, by scikit-learn on the whole array."""
+    table = table_of(CLUSTERED.stack(describe(x)), [x])
+    return predicted(table, fitted(sample_of(table, 300), 3)).reshape(x.shape)
+
+
+CLUSTERED = Features(intensity=True, gaussian=(1.0,))
+CASES.append(
+    Case(
+        "kmeans",
+        lambda n: [op("kmeans", k=3, features={"intensity": True, "gaussian": [1.0]}, sample=300)],
+        clusters,
+    )
+)
