@@ -158,10 +158,11 @@ def test_equals_its_oracle_for_every_block_and_executor(
 def test_every_operation_has_a_row() -> None:
     """An operation that is added without rows in the table, for each dtype, fails here.
 
-    None is excused: one that takes masks or labels only gets them from a threshold of the image.
+    One that takes masks or labels only gets them from a threshold of the image; only counts of values of at most 16 bits
+    are excused from floats.
     """
     rows = [case for cases in FAMILIES.values() for case in cases]
     assert {case.op for case in rows} == set(OPS)
     missing = {name: set(ALL).difference(*(case.dtypes for case in rows if case.op == name)) for name in OPS}
-    assert not {name: dtypes for name, dtypes in missing.items() if dtypes}
+    assert {name: dtypes for name, dtypes in missing.items() if dtypes} == {"object_quantiles": {"float32"}}
     assert all(kind.oracle for kind in OPS.values())

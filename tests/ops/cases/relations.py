@@ -113,7 +113,7 @@ CASES = [
         "nearest",
         lambda n: [op("threshold", above=140), op("label"), op("nearest", k=2)],
         lambda x: neighbours(labelled(x, 140), 2),
-        dtypes=("uint8", "float32"),
+        dtypes=("uint8", "int16", "float32"),
         tolerance=1e-12,
         name="labels made in the same run",
     ),
@@ -133,7 +133,6 @@ CASES = [
             Step("boxes", op("detect", intensity="input", score="intensity_mean * extent", top_k=7), ("a",)),
         ],
         lambda x: detections(labelled(x, 140), x, 0, 7),
-        dtypes=("uint8", "int16", "float32"),
         tolerance=1e-7,  # float intensities are rounded to 30 bits of the range
     ),
     Case(
