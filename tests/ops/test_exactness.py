@@ -158,8 +158,8 @@ def test_equals_its_oracle_for_every_block_and_executor(
 def test_every_operation_has_a_row() -> None:
     """An operation that is added without rows in the table, for each dtype, fails here.
 
-    One that takes masks or labels only gets them from a threshold of the image; only counts of values of at most 16 bits
-    are excused from floats.
+    One that takes masks or labels only gets them from a threshold of the image. Only counts of values of at most 16
+    bits are excused from floats.
     """
     rows = [case for cases in FAMILIES.values() for case in cases]
     assert {case.op for case in rows} == set(OPS)
