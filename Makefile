@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SAMPLES := $(VENV)/samples
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bigseg needs Python 3.11 or later: make PYTHON=python3.11 ...")'
@@ -31,9 +31,13 @@ lint: $(READY)     ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)    ## bigseg against its peers; writes tests/benchmarks/RESULTS.md
+bench: $(READY)    ## bigseg against its peers, 40 minutes; writes tests/benchmarks/RESULTS.md and LEARNING.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks.run
+	$(BIN)/python -m tests.benchmarks.learning
+
+faults: $(READY)   ## kill, corrupt, refuse, fill: every fault, in full; writes tests/faults/RESULTS.md
+	$(BIN)/python -m tests.faults.run
 
 clean:             ## what the other targets made
 	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -41,6 +41,10 @@ distributed:
 """
 
 
+class Unavailable(Exception):
+    """cellmap-analyze cannot be installed here."""
+
+
 def environment(folder: Path) -> Path:
     """Path of the python of an environment with cellmap-analyze, made in ``folder`` if missing (2 min)."""
     home = folder / f"cellmap-analyze-{VERSION}"
@@ -58,7 +62,7 @@ def environment(folder: Path) -> Path:
         ]
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"cellmap-analyze cannot be installed: {done.stderr[-2000:]}")
+            raise Unavailable(f"cellmap-analyze cannot be installed: {done.stderr[-2000:]}")
         ready.touch()
     return python
 

@@ -46,7 +46,7 @@ class Job:
     passes: tuple[Pass, ...]
     peers: tuple[Peer, ...]
     connectivity: int = 1
-    io_goal: float | None = IO_GOAL
+    io_goal: float = IO_GOAL
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,12 @@ JOBS: dict[str, Job] = {
             "Holes of a mask filled, mask written",
             (Pass("mask"), Pass("mask", write=("mask",))),
             (Peer("scipy", in_memory=True, note="binary_fill_holes, 1 thread"),),
-            io_goal=None,
         ),
         Job(
             "guarded",
             "Three phases by guarded thresholds, classes written",
             (Pass("volume", GUARD_REACH + 2, ("mask",)),),
             (Peer("scipy + numpy", in_memory=True, note="laplace, digitize, nearest by EDT, 1 thread"),),
-            io_goal=None,
         ),
     )
 }

@@ -1,24 +1,16 @@
 """Block functions against scipy and scikit-image: one thread each, arrays in memory, turn by turn in one run.
 
-``OMP_NUM_THREADS=1 ... python -m tests.benchmarks.kernels [--repeats 3] [--rows median,hessian] [--out DIR]``
-writes KERNELS.md and KERNELS.json; the libraries' own threads must be off (it says by which variables). A block
-function is what a worker runs on a block that it has read, so its rate is a core's. Rates are compared, since a
-slow peer gets a smaller array; both sides of a row get the same one. What both give is compared as well: a fast
-wrong answer is no answer.
+``python -m tests.benchmarks.kernels [--repeats 3] [--rows median,hessian] [--out DIR]`` writes KERNELS.md and
+KERNELS.json. A block function is what a worker runs on a block that it has read, so its rate is a core's. Rates are
+compared, since a slow peer gets a smaller array; both sides of a row get the same one. What both give is compared as
+well: a fast wrong answer is no answer.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +20,8 @@ from bigseg.ops.base import LocalOp
 from bigseg.ops.registry import OPS
 from bigseg.storage.spec import Spec
 
-from .measure import ONE_THREAD
-from .run import machine
+from .measure import turns, with_one_thread
+from .page import begun, circumstances, command_line, compared, comparison, said, write
 
 Array = np.ndarray
 
@@ -104,22 +96,12 @@ def volume(side: int, dtype: str) -> Array:
     return np.rint(values.clip(0, top)).astype(dtype)
 
 
-def timed(function: Callable[[Array], Array], x: Array) -> tuple[float, Array]:
-    """Seconds, and what came out."""
-    begin = time.perf_counter()
-    found = function(x)
-    return time.perf_counter() - begin, found
-
-
 def block_function(row: Row, shape: tuple[int, ...]) -> Callable[[Array], Array]:
-    """The operation on a whole array, compiled."""
+    """The operation on a whole array."""
     op = OPS[row.name](**row.parameters)
     assert isinstance(op, LocalOp)
     spec = Spec(shape, np.dtype(row.dtype), ("z", "y", "x"), (1.0, 1.0, 1.0))
     whole = tuple(slice(0, n) for n in shape)
-    small = tuple(slice(0, min(24, n)) for n in shape)
-    warm = volume(24, row.dtype)
-    op.compute(warm, small, Spec(warm.shape, warm.dtype, spec.axes, spec.spacing))
     return lambda x: op.compute(x, whole, spec)
 
 
@@ -127,81 +109,45 @@ def measure(row: Row, repeats: int) -> dict[str, Any]:
     """One row of the table."""
     x = volume(row.side, row.dtype)
     ours = block_function(row, x.shape)
-    seconds: dict[str, list[float]] = {"bigseg": [], row.peer_name: []}
-    worst = 0.0
-    for _ in range(repeats):
-        spent, mine = timed(ours, x)
-        seconds["bigseg"].append(spent)
-        spent, theirs = timed(row.peer, x)
-        seconds[row.peer_name].append(spent)
-        span = float(theirs.max()) - float(theirs.min()) or 1.0
-        worst = max(worst, float(np.abs(mine.astype(np.float64) - theirs).max()) / span)
+    seconds, found = turns({"bigseg": lambda: ours(x), row.peer_name: lambda: row.peer(x)}, repeats)
+    theirs = found[row.peer_name]
+    span = float(theirs.max()) - float(theirs.min()) or 1.0
+    worst = float(np.abs(found["bigseg"].astype(np.float64) - theirs).max()) / span
+    same = "exactly" if worst == 0 else f"within {worst:.0e}"
+    same = same if worst <= row.tolerance else f"**no**, {worst:.0e} of the range"
     rates = {who: x.size / statistics.median(runs) / 1e6 for who, runs in seconds.items()}
-    return {
-        "row": row.label,
-        "dtype": row.dtype,
-        "side": row.side,
-        "peer": row.peer_name,
-        "rate": rates["bigseg"],
-        "peer_rate": rates[row.peer_name],
-        "ratio": rates["bigseg"] / rates[row.peer_name],
-        "goal": row.goal,
-        "difference": worst,
-        "agrees": worst <= row.tolerance,
-        "seconds": seconds,
-    }
+    data = f"{row.side}^3 {row.dtype}"
+    compare = comparison(row.label, data, rates["bigseg"], row.peer_name, rates[row.peer_name], row.goal, same)
+    return {**compare, "seconds": seconds}
 
 
 def render(record: Mapping[str, Any]) -> str:
     """The page as Markdown."""
-    facts = record["machine"]
     lines = [
         "# Block functions, one thread",
         "",
-        f"`{record['command']}`, {record['began']}, {facts['cores']} x {facts['processor']}, load {facts['load']} at "
-        f"the start; medians of {record['repeats']}, both sides turn by turn on the same array in memory.",
+        f"{circumstances(record)}; medians of {record['repeats']} in processor time, both sides turn by turn on the "
+        "same array in memory, the first turn of neither counted.",
         "",
-        "| operation | array | bigseg, Mvox/s | peer | peer, Mvox/s | ratio | goal | reached | same result |",
-        "|---|---|---|---|---|---|---|---|---|",
+        *compared(record["rows"]),
     ]
-    for row in record["rows"]:
-        goal = f">= {row['goal']:g} x" if row["goal"] else ""
-        reached = "" if not row["goal"] else "yes" if row["ratio"] >= row["goal"] else "**no**"
-        same = "exactly" if row["difference"] == 0 else f"within {row['difference']:.0e}"
-        same = same if row["agrees"] else f"**no**, {row['difference']:.0e} of the range"
-        lines.append(
-            f"| {row['row']} | {row['side']}^3 {row['dtype']} | {row['rate']:.1f} | {row['peer']} "
-            f"| {row['peer_rate']:.2f} | {row['ratio']:.1f} x | {goal} | {reached} | {same} |"
-        )
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.kernels", description=__doc__.split("\n")[0])
+    parser = command_line("kernels", __doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", default="", help="comma-separated beginnings of names; default: all")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args(arguments)
-    if missing := [name for name in ONE_THREAD if os.environ.get(name) != "1"]:
-        parser.error(f"one thread each: set {'=1 '.join(missing)}=1 before the command")
+    with_one_thread("kernels")
     chosen = tuple(name for name in given.rows.split(",") if name)
-    rows = [row for row in ROWS if not chosen or row.name.startswith(chosen)]
-    options = " ".join(arguments if arguments is not None else sys.argv[1:])
-    record: dict[str, Any] = {
-        "command": f"python -m tests.benchmarks.kernels {options}".strip(),
-        "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "repeats": given.repeats,
-        "rows": [],
-    }
-    given.out.mkdir(parents=True, exist_ok=True)
-    for row in rows:
-        found = measure(row, given.repeats)
-        record["rows"].append(found)
-        print(f"{found['row']:36} {found['dtype']:7} {found['rate']:8.1f} Mvox/s  {found['ratio']:6.1f} x", flush=True)
-        (given.out / "KERNELS.json").write_text(json.dumps(record, indent=1) + "\n")
-        (given.out / "KERNELS.md").write_text(render(record))
+    record: dict[str, Any] = {**begun("kernels", arguments), "repeats": given.repeats, "rows": []}
+    for row in ROWS:
+        if not chosen or row.name.startswith(chosen):
+            record["rows"].append(measure(row, given.repeats))
+            print(said(record["rows"][-1]), flush=True)
+            write(given.out, "KERNELS", record, render)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Lacunae with canaliculi over real shapes: a forest and hysteresis against noise, with an exact truth.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.lacunae_noise --out DIR
+    python -m tests.benchmarks.lacunae_noise --out DIR
 
 writes LACUNAE.md and LACUNAE.json beside this file (or to --page), lacunae.png to DIR. The shapes of a crop of
 bone_7H6A_B2.tif are the lacunae; winding tubes are drawn between neighbours. Grey values are blurred, then cupping,
@@ -11,10 +11,8 @@ judged on the upper one, at every strength of the noise anew.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +29,8 @@ from bigseg.local.phantom.imaging import Scanner, expose
 from bigseg.local.phantom.shapes import paint_rod
 
 from .halves import DATA, Array, curve, dice, predict, sample
-from .run import machine
+from .measure import with_one_thread
+from .page import HERE, begun, circumstances, table, write
 
 CORNER, SIDE = (32, 256, 192), 128
 LEAST = 500
@@ -161,11 +160,11 @@ def measure(true: Truth, noise: float, seed: int) -> dict[str, Any]:
 
 def render(record: Mapping[str, Any]) -> str:
     """The page."""
-    facts, rows = record["machine"], record["rows"]
+    rows = record["rows"]
     lines = [
         "# Lacunae and canaliculi against noise",
         "",
-        f"`{record['command']}`, {record['began']}, {record['seconds']:.0f} s on one core of {facts['processor']}. "
+        f"{circumstances(record)}; {record['seconds']:.0f} s with one thread. "
         f"{SIDE}^3 voxels of bone_7H6A_B2 from {CORNER} with {record['lacunae']} real lacunae, canaliculi of radius "
         f"{RADIUS:g} drawn between them ({record['lacuna share']:.1%} and {record['canaliculus share']:.1%} of the "
         f"voxels). Bone {BONE:g}, voids {VOID:g}; blur {BLUR:g}, cupping {CUPPING:.0%}, rings {RINGS:g}, Gaussian "
@@ -176,20 +175,20 @@ def render(record: Mapping[str, Any]) -> str:
         "threshold from the other 32. Otsu's threshold for comparison. Dice of voids (lacunae and canaliculi), and "
         "share of the canaliculi's voxels found, on the upper 64 planes.",
         "",
-        "| noise | contrast / noise | Otsu | hysteresis | forest | canaliculi: Otsu | hysteresis | forest |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    means = []
     for noise in sorted({row["noise"] for row in rows}):
         here = [row for row in rows if row["noise"] == noise]
         ratio = f"{(BONE - VOID) / noise:.1f}" if noise else "-"
-        cells = []
+        cells = [f"{noise}", ratio]
         for key in ("dice", "canaliculi"):
             for name in ("otsu", "hysteresis", "forest"):
                 values = [row[key][name] for row in here]
                 spread = f" ({min(values):.3f}-{max(values):.3f})" if key == "dice" else ""
                 cells.append(f"{np.mean(values):.3f}{spread}")
-        lines.append(f"| {noise} | {ratio} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        means.append(cells)
+    head = ("noise", "contrast / noise", "Otsu", "hysteresis", "forest", "canaliculi: Otsu", "hysteresis", "forest")
+    return "\n".join([*lines, *table(head, means)]) + "\n"
 
 
 def picture(record: Mapping[str, Any], true: Truth, path: Path) -> None:
@@ -220,10 +219,11 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m tests.benchmarks.lacunae_noise", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the plot")
-    parser.add_argument("--page", type=Path, default=Path(__file__).parent, help="folder of the page")
+    parser.add_argument("--page", type=Path, default=HERE, help="folder of the page")
     parser.add_argument("--seeds", type=int, default=2)
     given = parser.parse_args(arguments)
-    began, begin = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    with_one_thread("lacunae_noise")
+    start, begin = begun("lacunae_noise", arguments), time.perf_counter()
     true = truth()
     rows = []
     for noise in NOISES:
@@ -231,10 +231,8 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append(measure(true, noise, seed))
             print({key: rows[-1][key] for key in ("noise", "seed", "dice", "canaliculi")}, flush=True)
     record: dict[str, Any] = {
-        "command": "python -m tests.benchmarks.lacunae_noise --out DIR",
-        "began": began,
+        **start,
         "seconds": time.perf_counter() - begin,
-        "machine": machine(),
         "lacunae": true.lacunae,
         "lacuna share": float((true.classes == 1).mean()),
         "canaliculus share": float((true.classes == 2).mean()),
@@ -243,8 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
         "rows": rows,
     }
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.page / "LACUNAE.json").write_text(json.dumps(record, indent=1) + "\n")
-    (given.page / "LACUNAE.md").write_text(render(record))
+    write(given.page, "LACUNAE", record, render)
     picture(record, true, given.out / "lacunae.png")
 
 

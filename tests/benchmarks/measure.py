@@ -1,4 +1,4 @@
-"""Running one measurement in a process of its own: its result, and the peak memory of its process tree."""
+"""Measuring: sides of a comparison turn by turn, or one measurement in a process of its own with its peak memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,40 @@ SAMPLE_SECONDS = 0.2
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def _tree_rss(process: psutil.Process) -> int:
+def with_one_thread(module: str) -> None:
+    """Start this command anew with the libraries' own threads off, unless they are: they look when they are loaded."""
+    off = dict.fromkeys(ONE_THREAD, "1")
+    if not off.items() <= os.environ.items():
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **off})
+
+
+def turns(sides: Mapping[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Processor seconds of each side turn by turn, and what each gave.
+
+    Seconds of all threads of this process, as others may use the machine. Of no side the first turn counts: it
+    compiles, loads and touches memory for the first time.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    given: dict[str, Any] = {}
+    for turn in range(repeats + 1):
+        for name, side in sides.items():
+            given.pop(name, None)  # both sides begin without their last result
+            begin = time.process_time()
+            given[name] = side()
+            if turn:
+                seconds[name].append(time.process_time() - begin)
+    return seconds, given
+
+
+def serve(measure: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """The end of a module that `run_process` starts: the task's file in, the result's file out."""
+    task_path, result_path = map(Path, sys.argv[-2:])
+    result_path.write_text(json.dumps(measure(json.loads(task_path.read_text()))))
+
+
+def tree_rss(process: psutil.Process) -> int:
+    """Resident bytes of a process and all that it has started."""
     total = 0
     for member in (process, *process.children(recursive=True)):
         try:
@@ -58,7 +92,7 @@ def run_process(command: Sequence[str | Path], task: Mapping[str, Any], work: Pa
             deadline = time.monotonic() + timeout
             while child.poll() is None:
                 try:
-                    peak = max(peak, _tree_rss(watched))
+                    peak = max(peak, tree_rss(watched))
                 except psutil.NoSuchProcess:
                     break
                 if time.monotonic() > deadline:

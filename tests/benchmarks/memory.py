@@ -8,8 +8,6 @@ worker's peak the same at all sizes within 5 %. (The driver's growth a block nee
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from typing import Any
 
 from .jobs import JOBS, Task
 from .measure import run_process
-from .run import machine
+from .page import begun, command_line, write
 from .volume import prepare
 
 MIB = 2**20
@@ -41,7 +39,7 @@ def render(record: Mapping[str, Any]) -> str:
     lines = [
         "# Memory: the chain with two workers of 1 GiB",
         "",
-        f"`{record['command']}` on {record['machine']['cores']} x {record['machine']['processor']}. "
+        f"`{record['command']}`, {record['began']}, {record['machine']['cores']} x {record['machine']['processor']}. "
         "Resident memory, highest of all workers; planned: what the plan stated before the run.",
         "",
         *_claims(runs),
@@ -93,22 +91,15 @@ def _claims(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.memory", description=__doc__.split("\n")[0])
+    parser = command_line("memory", __doc__)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bigseg-benchmarks")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where MEMORY.md and .json go")
     parser.add_argument("--sizes", default="256,512,1024")
     parser.add_argument("--block", type=int, default=BLOCK, help="voxels an axis, the same for all sizes")
     given = parser.parse_args(arguments)
-    options = " ".join(arguments if arguments is not None else sys.argv[1:])
-    record: dict[str, Any] = {
-        "command": f"python -m tests.benchmarks.memory {options}".strip(),
-        "machine": machine(),
-        "runs": [],
-    }
+    record: dict[str, Any] = {**begun("memory", arguments), "runs": []}
     for size in map(int, given.sizes.split(",")):
         record["runs"].append(measure(size, given.work.resolve(), given.block))
-        (given.out / "MEMORY.json").write_text(json.dumps(record, indent=1) + "\n")
-        (given.out / "MEMORY.md").write_text(render(record))
+        write(given.out, "MEMORY", record, render)
     print((given.out / "MEMORY.md").read_text())
 
 

@@ -1,18 +1,20 @@
 """Mitochondria in an electron micrograph: the course's seven ways, and recipes chosen on the left half alone.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.mitochondria --out DIR
+    python -m tests.benchmarks.mitochondria --out DIR
 
 writes MITOCHONDRIA.md and MITOCHONDRIA.json beside this file (or to --page) and mitochondria.png to DIR. Everything is
-learned, and every threshold and recipe chosen, on the left half; each figure says on which half it was taken.
+learned, and every threshold and recipe chosen, on the left half; each figure says on which half it was taken. The rule
+by which a recipe is chosen is the first of `RULES`; what else is judged on the right half is a second look, and says
+so. What DIR holds of an earlier run that was stopped is taken from there, and the page says that too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,15 @@ from sklearn.linear_model import LinearRegression
 import bigseg
 
 from .cleaning import Cleaning, choose, clean, masks, smoothed
-from .halves import BANDS, GUARD, Array, Half, curve, dice, load, mae
+from .halves import Array, Half, curve, dice, load, mae
+from .measure import with_one_thread
 from .mitochondria_course import WAYS, judge, same_coefficients
-from .recipes import NO, RECIPES, YES, Study, as_shares
-from .run import machine
+from .mitochondria_page import render
+from .page import HERE, begun, write
+from .recipes import RECIPES, Study, as_shares
 
-AIM_AUC, AIM_DICE = 0.985, 0.85
+RULES = {"Dice": "honest", "AUC": "AUC left"}
+"""Figures of the left half, see `study`: by the first a recipe is chosen; the best by the other is a second look."""
 
 
 def study(left: Half, known: dict[str, dict[str, Any]], keep: Callable[[], None]) -> Study:
@@ -110,96 +115,25 @@ def picture(
     plt.close(figure)
 
 
-def render(record: Mapping[str, Any]) -> str:
-    """The page."""
-    lines = [
-        "# Mitochondria",
-        "",
-        f"`OMP_NUM_THREADS=1 python -m tests.benchmarks.mitochondria --out DIR`, {record['began']}, scikit-learn "
-        f"{record['scikit-learn']}, {record['machine']['processor']}. Electron micrograph of 768 x 1024 pixels, full "
-        "resolution; the left half is learned from, the right half judged on. The halves are two images: nothing, not "
-        f"even a filter, looks across. Left figures come from {BANDS} bands of rows, each judged by models that had "
-        f"not seen it nor {GUARD} rows around it.",
-        "",
-        "## The course's seven ways",
-        "",
-        "Each regresses the mask. The threshold is the one with the best Dice on the left half's bands. AUC seen: on "
-        "the half it learned from.",
-        "",
-        "| way | features | AUC seen (left) | AUC (left, bands) | AUC (right) | Dice (right) | Dice at 0.5 (right) "
-        "| MAE (right) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, row in record["course"].items():
-        lines.append(
-            f"| {name} | {row['features']} | {row['AUC seen']:.3f} | {row['AUC left']:.3f} "
-            f"| {row['AUC right']:.3f} | {row['Dice right']:.3f} | {row['Dice right at 0.5']:.3f} "
-            f"| {row['MAE right']:.3f} |"
-        )
-    kernel = np.array(record["kernel"][:9]).reshape(3, 3) * 255
-    lines += [
-        "",
-        "The linear regression as a kernel (of grey values 0 to 1, a row a row):",
-        "",
-        "| | | |",
-        "|---|---|---|",
-    ]
-    lines += ["| " + " | ".join(f"{value:+.4f}" for value in row) + " |" for row in kernel]
-    lines += [
-        "",
-        f"offset {record['kernel'][9]:+.4f}. Asserted: the coefficients are scikit-learn's, and sums over bigseg's "
-        f"tiles are those of scikit-learn on a table made without bigseg, within {record['difference']:.0e}.",
-        "",
-        "## Recipes on the left half",
-        "",
-        f"Models learn from {YES:,} pixels of mitochondria and {NO:,} of the rest. Dice: at the best threshold. "
-        "Cleaned: smoothing, hysteresis, opening, holes filled, small objects removed, the best of 180 ways on all "
-        "bands. Other bands: each band by the way that is best on the other three: by this a recipe is chosen. The one "
-        "with the best AUC is judged on the right half too. Both rules were set before any recipe was judged there; of "
-        "ten mitochondria they are weak, and they need not agree: the better of the two is no choice of the left half. "
-        "Seconds: of processor time, what recipes share counted where it is first computed.",
-        "",
-        "| recipe | AUC | Dice | cleaned | cleaned, other bands | s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, row in record["recipes"].items():
-        lines.append(
-            f"| {name} | {row['AUC left']:.4f} | {row['Dice left']:.3f} | {row['cleaned']:.3f} "
-            f"| {row['honest']:.3f} | {row['seconds']:.0f} |"
-        )
-    for item in record["final"]:
-        how = Cleaning(*item["cleaning"])
-        lines += [
-            "",
-            f"## On the right half: {item['recipe']} (best {item['by']} on the left half)",
-            "",
-            f"Cleaned: smoothed by {how.sigma:g}, hysteresis {how.low:g} / {how.high:g}, opened by {how.radius}, holes "
-            f"filled, objects of {how.least} pixels and more.",
-            "",
-            "| figure | right half | aim |",
-            "|---|---|---|",
-        ]
-        aims = {"AUC": AIM_AUC, "Dice": AIM_DICE}
-        for name, value in item["figures"].items():
-            aim = aims.get(name)
-            said = "" if aim is None else f">= {aim:g}: {'reached' if value >= aim else '**not reached**'}"
-            lines.append(f"| {name} | {value:.4f} | {said} |")
-    return "\n".join(lines) + "\n"
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.mitochondria", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the picture, and of what is done already")
-    parser.add_argument("--page", type=Path, default=Path(__file__).parent, help="folder of the page")
+    parser.add_argument("--page", type=Path, default=HERE, help="folder of the page")
     parser.add_argument("--choose", action="store_true", help="choose among the recipes that are done already")
     given = parser.parse_args(arguments)
+    with_one_thread("mitochondria")
+    start, begin = begun("mitochondria", arguments), time.perf_counter()
     given.out.mkdir(parents=True, exist_ok=True)
     store = given.out / "mitochondria.json"
-    done: dict[str, Any] = json.loads(store.read_text()) if store.exists() else {"course": {}, "recipes": {}}
+    done: dict[str, Any] = json.loads(store.read_text()) if store.exists() else {"course": {}, "recipes": {}, "runs": 0}
+    if "runs" in done:
+        done["runs"] += 1
 
     def keep() -> None:
-        store.write_text(json.dumps(done, indent=1) + "\n")
+        part = store.with_suffix(".part")
+        part.write_text(json.dumps(done, indent=1) + "\n")
+        os.replace(part, store)
 
     left, right = load()
     for way in WAYS:
@@ -213,8 +147,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(way.name, {name: round(value, 4) for name, value in outcome.figures.items()}, flush=True)
             keep()
     found = Study(left) if given.choose else study(left, done["recipes"], keep)
-    rows = done["recipes"]
-    best = {by: max(rows, key=lambda name: rows[name][key]) for by, key in (("Dice", "honest"), ("AUC", "AUC left"))}
+    rows = {item.name: done["recipes"][item.name] for item in RECIPES if item.name in done["recipes"]}
+    best = {by: max(rows, key=lambda name: rows[name][key]) for by, key in RULES.items()}
     done["final"], shown = [], []
     for name in dict.fromkeys(best.values()):
         figures, scores, mask = final(found, name, rows[name], right)
@@ -222,11 +156,10 @@ def main(arguments: list[str] | None = None) -> None:
         by = " and ".join(key for key, value in best.items() if value == name)
         done["final"].append({"by": by, "recipe": name, "cleaning": rows[name]["cleaning"], "figures": figures})
         print(by, name, figures, flush=True)
-    done |= {"began": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
+    done |= {**start, "seconds": time.perf_counter() - begin}
     done["scikit-learn"] = version("scikit-learn")
     keep()
-    (given.page / "MITOCHONDRIA.json").write_text(json.dumps(done, indent=1) + "\n")
-    (given.page / "MITOCHONDRIA.md").write_text(render(done))
+    write(given.page, "MITOCHONDRIA", done, render)
     course = [(way.name, done["course"][way.name], np.load(given.out / f"{way.name}.npy")) for way in WAYS]
     picture(right, course, shown, given.out / "mitochondria.png")
 

@@ -4,7 +4,7 @@ Of 5120^3 voxels dask-image's graph cannot be built (dask-image#391): 1.3e11 vox
 2 GiB count them; `python -m tests.benchmarks.streaming_count 1024` counts a smaller one another way.
 
     python -m tests.benchmarks.noise 1024
-    python -m tests.benchmarks.noise 5120 --block 512        (make bench FULL=1)
+    python -m tests.benchmarks.noise 5120 --block 512 --memory 3221225472        (eleven minutes)
 """
 
 from __future__ import annotations
@@ -13,25 +13,15 @@ import argparse
 import json
 import shutil
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step
-from tests.benchmarks.run import machine
 
-
-def tree_memory(process: psutil.Process) -> int:
-    """Resident bytes of a process and all that it has started."""
-    total = 0
-    for item in (process, *process.children(recursive=True)):
-        try:
-            total += item.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
+from .measure import tree_rss
+from .page import begun
 
 
 def run(side: int, block: int, memory: int, work: Path) -> dict[str, object]:
@@ -45,7 +35,7 @@ def run(side: int, block: int, memory: int, work: Path) -> dict[str, object]:
 
     def watch(summary: object, done: int, units: int) -> None:
         nonlocal peak
-        peak = max(peak, tree_memory(us))
+        peak = max(peak, tree_rss(us))
 
     began = time.perf_counter()
     found = Pipeline(steps).run(
@@ -82,7 +72,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=2 << 30, help="of a worker, in bytes")
     parser.add_argument("--work", type=Path, default=Path("/tmp"))
     arguments = parser.parse_args()
-    print(json.dumps({"machine": machine(), "began": datetime.now(UTC).isoformat(timespec="seconds")}))
+    print(json.dumps(begun("noise", None)))
     for side in arguments.sides:
         print(json.dumps(run(side, arguments.block, arguments.memory, arguments.work)), flush=True)
 

@@ -214,7 +214,7 @@ def guarded_scipy(task: Task) -> Measured:
     nearest = ndimage.distance_transform_edt(steep, return_distances=False, return_indices=True)
     classes = classes[tuple(nearest)]
     seconds = time.perf_counter() - start
-    return seconds, {}
+    return seconds, {"bright": int((classes == 2).sum())}
 
 
 PEERS: dict[tuple[str, str], Callable[[Task], Measured]] = {

@@ -118,8 +118,7 @@ def _shown(row: Row, ratio: float | None) -> str:
 
 def _goal(row: Row) -> str:
     if row["who"] == IO:
-        goal = JOBS[row["job"]].io_goal
-        return "" if goal is None else f"<= {goal:g} x as long"
+        return f"<= {JOBS[row['job']].io_goal:g} x as long"
     return "" if row["goal"] is None else f">= {row['goal']:g} x"
 
 
@@ -128,8 +127,7 @@ def _reached(row: Row, ratio: float | None) -> bool | None:
     if ratio is None:
         return None
     if row["who"] == IO:
-        goal = JOBS[row["job"]].io_goal
-        return None if goal is None else ratio <= goal
+        return ratio <= JOBS[row["job"]].io_goal
     return None if row["goal"] is None else ratio >= row["goal"]
 
 

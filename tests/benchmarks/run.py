@@ -11,10 +11,7 @@ marked in jobs.py run at 256^3, in the same chunks, and their rates are compared
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -22,15 +19,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from . import cellmap
 from .jobs import JOBS, Job, Peer, Task
 from .measure import run_process
+from .page import begun, command_line, write
 from .results import render
 from .volume import TestVolume, prepare
 
@@ -38,18 +33,6 @@ SLOW_SECONDS = 60.0
 SMALL = 256
 SMALL_NOTE = "its seconds a voxel grow with the chunks: the goal is judged at full size, by --full"
 OURS, IO = "bigseg", "I/O alone"
-PACKAGES = (
-    "bigseg",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "dask",
-    "dask-image",
-    "zarr",
-    "tensorstore",
-    "connected-components-3d",
-    "numba",
-)
 
 
 @dataclass
@@ -128,7 +111,10 @@ def measure(row: Row, volume: TestVolume, bench: Bench, block: int | None) -> No
     """Add one run to a row, or the error that ended it."""
     task = Task.of(JOBS[row.job], volume, out="", workers=bench.workers, block=block)
     load = os.getloadavg()[0]
-    result = run_process(command_of(row, bench.work), task.json(), bench.work, bench.timeout)
+    try:
+        result = run_process(command_of(row, bench.work), task.json(), bench.work, bench.timeout)
+    except cellmap.Unavailable as error:
+        result = {"error": str(error)}
     if "error" in result:
         row.error = str(result["error"])
     else:
@@ -141,30 +127,6 @@ def interleaved(rows: list[Row], repeats: int) -> Iterator[Row]:
         for row in rows:
             if row.wanted:
                 yield row
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, cores, memory, python, versions, load."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return {
-        "processor": cpu,
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "python": platform.python_version(),
-        "system": platform.system() + " " + platform.release(),
-        "load": round(os.getloadavg()[0], 2),
-        "versions": {**found, "cellmap-analyze": cellmap.VERSION},
-    }
 
 
 def disk_rate(folder: Path) -> float:
@@ -190,20 +152,19 @@ def our_block(rows: list[Row], job: str, given: int | None) -> int | None:
     return given
 
 
-def bench_all(bench: Bench, out: Path, command: str) -> dict[str, Any]:
-    """Run everything; the record that RESULTS.json holds, written anew after each measurement."""
+def bench_all(bench: Bench, out: Path, arguments: list[str] | None) -> None:
+    """Run everything; the page and its record are written anew after each measurement."""
     bench.work.mkdir(parents=True, exist_ok=True)
     rows = [row for name in bench.jobs for row in rows_of(JOBS[name], bench)]
     volumes = {size: prepare(bench.work, size) for size in sorted({row.size for row in rows})}
     record: dict[str, Any] = {
-        "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "machine": {**machine(), "disk_mib_s": disk_rate(bench.work)},
+        **begun("run", arguments),
         "size": bench.size,
         "repeats": bench.repeats,
         "workers": bench.workers,
         "volume": {key: value for key, value in asdict(volumes[bench.size]).items() if key not in ("path", "mask")},
     }
+    record["machine"]["disk_mib_s"] = disk_rate(bench.work)
     for row in interleaved(rows, bench.repeats):
         block = our_block(rows, row.job, bench.block) if row.who == IO else bench.block
         measure(row, volumes[row.size], bench, block)
@@ -211,16 +172,13 @@ def bench_all(bench: Bench, out: Path, command: str) -> dict[str, Any]:
         print(f"{row.job:11} {row.who:28} {row.size}^3 ", row.error or f"{seconds:.2f} s", flush=True)
         record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
         record["rows"] = [{**asdict(item), "seconds": item.seconds, "full_size": bench.size} for item in rows]
-        (out / "RESULTS.json").write_text(json.dumps(record, indent=1) + "\n")
-        (out / "RESULTS.md").write_text(render(record))
-    return record
+        write(out, "RESULTS", record, render)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.run", description=__doc__.split("\n")[0])
+    parser = command_line("run", __doc__)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bigseg-benchmarks")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where RESULTS.md and .json go")
     parser.add_argument("--jobs", default=",".join(JOBS), help="comma-separated; default: all")
     parser.add_argument("--size", type=int, default=None, help="voxels an axis; default 512")
     parser.add_argument("--repeats", type=int, default=None, help="default 3")
@@ -241,9 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
         block=given.block,
         without=tuple(given.without),
     )
-    given.out.mkdir(parents=True, exist_ok=True)
-    options = " ".join(arguments if arguments is not None else sys.argv[1:])
-    bench_all(bench, given.out, f"python -m tests.benchmarks.run {options}".strip())
+    bench_all(bench, given.out, arguments)
     print((given.out / "RESULTS.md").read_text())
 
 

@@ -1,22 +1,18 @@
 """Splitting packed grains: the chain of split against scikit-image's, distances against scipy and edt.
 
-``OMP_NUM_THREADS=1 ... python -m tests.benchmarks.splitting [--side 160] [--repeats 3] [--pack 432] [--out DIR]``
-prints, and writes SPLITTING.json. One thread each, arrays in memory, turn by turn in one run, medians. Ours is what
-workers run on blocks: distance, Gaussian, heights, flow and drainage, then the second pass's drainage and painting;
-reading, halos and writing are not in it, for either side. scikit-image's gets the same markers, so its h-maxima are
-not charged, but named. ``--pack`` splits a pack of that side through the engine and compares it with the truth.
+``python -m tests.benchmarks.splitting [--side 160] [--repeats 3] [--pack 432] [--out DIR]`` writes SPLITTING.md and
+SPLITTING.json. One thread each, arrays in memory, turn by turn in one run, medians. Ours is what workers run on blocks:
+distance, Gaussian, heights, flow and drainage, then the second pass's drainage and painting; reading, halos and writing
+are not in it, for either side. scikit-image's gets the markers for nothing, which ours finds itself. ``--pack`` splits
+a pack of that side through the engine and compares it with the truth.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +34,8 @@ from bigseg.local.saddles import Saddles, settle
 from bigseg.ops.split import Split
 from bigseg.pipeline.pipeline import Pipeline
 
-from .measure import ONE_THREAD
-from .run import machine
+from .measure import turns, with_one_thread
+from .page import begun, circumstances, command_line, compared, comparison, said, write
 
 CAP, SIGMA, H, CONNECTIVITY = 16.0, 1.0, 0.5, 2
 Array = np.ndarray
@@ -80,36 +76,38 @@ def smooth(mask: Array) -> Array:
     return ndimage.gaussian_filter(ndimage.distance_transform_edt(mask).astype(np.float32), SIGMA)
 
 
-def timed(sides: dict[str, Callable[[], Any]], voxels: int, repeats: int) -> dict[str, float]:
-    """Nanoseconds a voxel of each side, the median of turns; the first turn is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(repeats + 1):
-        for name, call in sides.items():
-            begin = time.perf_counter()
-            call()
-            if turn:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: 1e9 * statistics.median(found) / voxels for name, found in seconds.items()}
-
-
-def speed(side: int, repeats: int) -> dict[str, float]:
+def speed(side: int, repeats: int) -> list[dict[str, Any]]:
     """Distances, and splitting, of one pack."""
     mask, _ = pack(side)
     everything = tuple(slice(0, n) for n in mask.shape)
     markers = ndimage.label(h_maxima(smooth(mask), H), np.ones((3, 3, 3)))[0]
     sides: dict[str, Callable[[], Any]] = {
-        "distance_transform, bigseg": lambda: distance_transform(mask, CAP, (1.0,) * 3, everything),
-        "distance_transform, scipy": lambda: ndimage.distance_transform_edt(mask),
-        "split, bigseg": lambda: ours(mask),
-        "split, scikit-image without its markers": lambda: watershed(-smooth(mask), markers, mask=mask),
+        "distances": lambda: distance_transform(mask, CAP, (1.0,) * 3, everything),
+        "scipy": lambda: ndimage.distance_transform_edt(mask),
+        "split": lambda: ours(mask),
+        "scikit-image": lambda: watershed(-smooth(mask), markers, mask=mask),
     }
     try:
         import edt
     except ImportError:
         pass
     else:
-        sides["distance_transform, edt"] = lambda: edt.edt(mask, parallel=1)
-    return timed(sides, mask.size, repeats)
+        sides["edt"] = lambda: edt.edt(mask, parallel=1)
+    seconds, given = turns(sides, repeats)
+    away = float(np.abs(given["distances"] - np.minimum(given["scipy"], CAP)).max())
+    same = f"within {away:.0e} voxels; bigseg stops at {CAP:g}, the deepest is {given['scipy'].max():.1f}"
+    rates = {name: mask.size / statistics.median(found) / 1e6 for name, found in seconds.items()}
+    data = f"{side}^3, {np.count_nonzero(mask) / mask.size:.0%} grains"
+    split = "split: distance, Gaussian, watershed by flow"
+    peer = "scikit-image: EDT, Gaussian, watershed; markers given"
+    return [
+        comparison(split, data, rates["split"], peer, rates["scikit-image"], 3.0),
+        *(
+            comparison(f"distance_transform up to {CAP:g}", data, rates["distances"], name, rates[name], None, same)
+            for name in ("scipy", "edt")
+            if name in rates
+        ),
+    ]
 
 
 def quality(side: int) -> dict[str, float]:
@@ -128,32 +126,35 @@ def quality(side: int) -> dict[str, float]:
     return {"side": side, "grains": grains, "found, of 1": share, "adapted Rand error": error, "seconds": seconds}
 
 
+def render(record: Mapping[str, Any]) -> str:
+    """The page as Markdown."""
+    lines = [
+        "# Splitting packed grains, one thread",
+        "",
+        f"{circumstances(record)}; medians of {record['repeats']} in processor time, turn by turn on arrays in memory, "
+        "the first turn of none counted.",
+        "",
+        *compared(record["rows"]),
+    ]
+    if "pack" in record:
+        lines += ["", ", ".join(f"{name} {value:.4g}" for name, value in record["pack"].items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.splitting", description=__doc__.split("\n")[0])
+    parser = command_line("splitting", __doc__)
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pack", type=int, default=0, help="side of a pack for the quality; 432 holds 5,000 grains")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args(arguments)
-    if missing := [name for name in ONE_THREAD if os.environ.get(name) != "1"]:
-        parser.error(f"one thread each: set {'=1 '.join(missing)}=1 before the command")
-    rates = speed(given.side, given.repeats)
-    for name, found in rates.items():
-        print(f"{name:42} {found:7.1f} ns a voxel")
-    ratio = rates["split, scikit-image without its markers"] / rates["split, bigseg"]
-    print(f"split: {ratio:.1f} x scikit-image's EDT + watershed, goal >= 3: {'yes' if ratio >= 3 else 'NO'}")
-    record: dict[str, Any] = {
-        "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "side": given.side,
-        "nanoseconds": rates,
-        "ratio": ratio,
-    }
+    with_one_thread("splitting")
+    record: dict[str, Any] = {**begun("splitting", arguments), "repeats": given.repeats}
+    record["rows"] = speed(given.side, given.repeats)
+    print("\n".join(map(said, record["rows"])), flush=True)
     if given.pack:
         record["pack"] = quality(given.pack)
-        print(", ".join(f"{name} {value:.4g}" for name, value in record["pack"].items()))
-    (given.out / "SPLITTING.json").write_text(json.dumps(record, indent=1) + "\n")
+    write(given.out, "SPLITTING", record, render)
 
 
 if __name__ == "__main__":

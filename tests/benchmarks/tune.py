@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.run import machine
+from tests.benchmarks.page import machine
 
 PIPELINE = """
 version: 1
