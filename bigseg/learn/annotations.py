@@ -24,9 +24,9 @@ from bigseg.errors import InputError, ParameterError, ValuesError
 from bigseg.grid import Box, Grid, Shape
 from bigseg.learn.model import Source
 from bigseg.learn.points import Points
-from bigseg.learn.rows import rows_of
 from bigseg.learn.sampled import CLASSES, PARTS, Kind, Known, Picked, Regions, Sampling, kind_of, known_pieces
 from bigseg.local.digest import digest
+from bigseg.local.features.picking import features_at
 from bigseg.local.features.stack import Stack
 from bigseg.local.linear import Float32
 from bigseg.storage.sources.opening import Origin, read_box
@@ -249,7 +249,7 @@ def _rows(
     outer = inner.grow(stack.depth(), spec.shape)
     arrays = [_finite(read_box(image, outer), item.name) for image in item.images]
     place = np.ravel_multi_index([p + s - a for p, s, a in zip(places, box.start, start, strict=True)], inner.shape)
-    return taken, rows_of(stack, arrays, inner.within(outer), inner.start, place)
+    return taken, features_at(stack, arrays, inner.within(outer), place, inner.start)
 
 
 def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:

@@ -14,8 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bigseg.errors import ParameterError
-from bigseg.local.centre_distances import centre_distances
-from bigseg.local.centres import nearest_centre
+from bigseg.local.centres import centre_distances, nearest_centre
 from bigseg.local.linear import Float32
 
 Give = Literal["labels", "distances"]

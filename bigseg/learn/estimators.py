@@ -5,13 +5,12 @@ scikit-learn takes seconds to load, so its classes stand here by name and are lo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
-from bigseg.errors import ParameterError
+from bigseg.errors import ParameterError, unknown
 
 Task = Literal["classification", "regression"]
 
@@ -80,7 +79,7 @@ def make_estimator(name: str, task: Task, parameters: Mapping[str, Any], seed: i
     RandomForestClassifier(max_depth=8, n_estimators=20, random_state=1)
     """
     if name not in ESTIMATORS:
-        raise ParameterError(f"unknown estimator {name!r}, {_nearest(name, ESTIMATORS)}")
+        raise ParameterError(unknown("estimator", name, ESTIMATORS))
     known = ESTIMATORS[name]
     module, _, title = (known.classifier if task == "classification" else known.regressor).partition(":")
     if not module:
@@ -89,13 +88,8 @@ def make_estimator(name: str, task: Task, parameters: Mapping[str, Any], seed: i
     valid = set(kind().get_params()) - {"n_jobs"}
     for key in parameters:
         if key not in valid:
-            raise ParameterError(f"{name}: unknown parameter {key!r}, {_nearest(key, valid)}")
+            raise ParameterError(f"{name}: {unknown('parameter', key, valid)}")
     given = {**known.usual, **parameters}
     if "random_state" in valid:
         given.setdefault("random_state", seed)
     return kind(**given)
-
-
-def _nearest(name: str, valid: Any) -> str:
-    near = difflib.get_close_matches(name, list(valid), 1)
-    return f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(sorted(valid))}"

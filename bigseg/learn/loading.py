@@ -24,6 +24,8 @@ def file_digest(path: Path) -> str:
         When it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot read the model {path}: expected a file, found a folder or a device")
         return blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except OSError as error:
         raise InputError(f"cannot read the model {path}: {error.strerror or error}") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigseg.errors import InputError, ParameterError
+from bigseg.learn.estimators import Task
 from bigseg.learn.forests import forest_of, is_forest
 from bigseg.learn.linears import is_linear, linear_of
 from bigseg.local import forest, linear_model
@@ -19,8 +20,10 @@ from bigseg.local.linear_model import Linear
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import POWERS, convert
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Array = NDArray[Any]
-Task = Literal["classification", "regression"]
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 """Colours of classes that were given none: Paul Tol's bright scheme, which the colour-blind can tell apart."""
 LIBRARIES = ("bigseg", "scikit-learn", "numpy", "skops")
@@ -46,7 +49,7 @@ class Source:
     voxels: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """What predicts, and what it was trained on.
 
@@ -63,6 +66,9 @@ class Model:
     classes : in the order of the probabilities; empty of a regression.
     training : the volumes that were read.
     versions : of the libraries that made it.
+    figures : how well it does on voxels it has not seen, by the region that they lie in, see
+        `bigseg.learn.training.Trained`.
+    threshold : of two classes: above this probability Dice was best on the validation region, else on folds.
     """
 
     predictor: Any
@@ -78,6 +84,30 @@ class Model:
     training: tuple[Source, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    threshold: float | None = None
+
+    def __repr__(self) -> str:
+        known = ", ".join(f"{item.value} {item.name}" for item in self.classes)
+        return (
+            f"<{self.estimator.rpartition('.')[2]} of {len(self.names)} features"
+            + (f"; classes {known}" if known else "; a regression")
+            + (f"; threshold {self.threshold:.4g}>" if self.threshold is not None else ">")
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """How well the model does, one row a region: voxels, accuracy, Dice, area under the ROC curve.
+
+        Parts: train (how many voxels it learned from, nothing else), validation (where the threshold was chosen),
+        test (where nothing was), folds (blocks that were left out in turn).
+        """
+        import pandas as pd  # which takes half a second to load
+
+        plain = {
+            part: {key: item for key, item in told.items() if not isinstance(item, (list, Mapping))}
+            for part, told in self.figures.items()
+        }
+        return pd.DataFrame.from_dict(plain, orient="index")
 
     def labels(self, planes: Array) -> NDArray[np.uint8]:
         """The number of the most probable class of every voxel.

@@ -183,6 +183,8 @@ def _model(head: Mapping[str, Any], members: Mapping[str, bytes]) -> Model:
         tuple(Source(**item) for item in head["training"]),
         head["parameters"],
         head["versions"],
+        dict(head.get("figures", {})),  # earlier files have neither
+        head.get("threshold"),
     )
     if model.task not in ("classification", "regression"):
         raise InputError(f"its task is {model.task!r}, expected classification or regression")

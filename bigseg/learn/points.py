@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,11 @@ class Points:
 
     def known(self, box: Box, regions: Regions) -> Iterator[Known]:
         """The points in a box."""
-        places = np.unravel_index(self.index.astype(np.int64), self.shape)
-        inside = np.ones(self.index.size, bool)
+        # Points rise: those of the box lie between its first and its last plane.
+        ends = np.array([box.start[0], box.stop[0]], np.uint64) * np.uint64(prod(self.shape[1:]))
+        near = slice(*np.searchsorted(self.index, ends).tolist())
+        places = np.unravel_index(self.index[near].astype(np.int64), self.shape)
+        inside = np.ones(places[0].size, bool)
         for place, start, stop in zip(places, *box, strict=True):
             inside &= (place >= start) & (place < stop)
         own = [place[inside] - start for place, start in zip(places, box.start, strict=True)]
@@ -41,7 +45,7 @@ class Points:
         part = regions.parts(box).reshape(-1)[place]
         kept = part != 255
         if kept.any():
-            yield Known(place[kept], self.truth[inside][kept], part[kept])
+            yield Known(place[kept], self.truth[near][inside][kept], part[kept])
 
     def blocks(self, grid: Grid) -> Iterable[int]:
         """Those with points."""
@@ -102,6 +106,8 @@ def read_points(path: str | Path, spec: Spec, classes: Mapping[int, str] | None 
 
 
 def _frame(path: Path) -> pd.DataFrame:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a folder or a device: expected a table of points, CSV or Parquet")
     try:
         data = io.BytesIO(path.read_bytes())
     except OSError as error:

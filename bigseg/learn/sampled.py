@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from bigseg.errors import InputError, ParameterError
 from bigseg.grid import Box, Shape
-from bigseg.local.sampling import hashes
+from bigseg.local.raster import in_volume
+from bigseg.local.sampling import hashes, limit_of
 
 Array = NDArray[Any]
 Kind = Literal["auto", "sparse", "mask", "dense", "values"]
@@ -61,7 +62,7 @@ class Regions:
     def __post_init__(self) -> None:
         for place, (part, box) in enumerate(self.boxes):
             for other, with_box in self.boxes[:place]:
-                if part != other and _shared(box, with_box) is not None:
+                if part != other and box.shared(with_box) is not None:
                     raise ParameterError(
                         f"the regions for {PARTS[other]} {with_box} and for {PARTS[part]} {box} share voxels: expected "
                         "regions apart from each other"
@@ -73,14 +74,14 @@ class Regions:
             return np.zeros(box.shape, np.uint8)
         out = np.full(box.shape, 255, np.uint8)
         for part, region in self.boxes:
-            shared = _shared(box, region)
+            shared = box.shared(region)
             if shared is not None:
                 out[shared.within(box)] = part
         return out
 
     def touches(self, box: Box) -> bool:
         """Whether any voxel of a box is in a part."""
-        return not self.boxes or any(_shared(box, region) is not None for _, region in self.boxes)
+        return not self.boxes or any(box.shared(region) is not None for _, region in self.boxes)
 
 
 class Picked(NamedTuple):
@@ -187,14 +188,9 @@ class Sampling:
         return np.repeat(np.maximum(1, self.voxels // share)[:, np.newaxis], counts.shape[1], axis=1)
 
     def bounds(self, counts: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """The hash up to which a voxel of each part and class is taken by `pick`, uint64 (parts, 256).
-
-        Twelve standard deviations more than are wanted, so that it never takes fewer.
-        """
-        wanted = np.minimum(self.wanted(counts), counts).astype(np.float64)
-        share = (wanted + 12 * (np.sqrt(wanted) + 1)) / np.maximum(counts, 1)
-        flat = [min(int(_ALL * item), _ALL - 1) for item in np.minimum(share, 1.0).reshape(-1).tolist()]
-        return np.array(flat, np.uint64).reshape(counts.shape)
+        """The hash up to which a voxel of each part and class is taken by `pick`, uint64 (parts, 256): `limit_of`."""
+        pairs = zip(np.minimum(self.wanted(counts), counts).flat, counts.flat, strict=True)
+        return np.array([limit_of(int(wanted), int(count)) for wanted, count in pairs], np.uint64).reshape(counts.shape)
 
     def pick(
         self, pieces: Iterable[Known], box: Box, shape: Shape, bounds: NDArray[np.uint64], volume: int = 0
@@ -210,7 +206,7 @@ class Sampling:
         """
         found: list[tuple[Array, ...]] = []
         for known in pieces:
-            index = raster_index(known.place, box, shape)
+            index = in_volume(known.place, box, shape).astype(np.uint64)
             kept = self.hashes(index, volume) <= bounds[known.part, self._classes(known.truth)]
             found.append((known.place[kept], index[kept], known.truth[kept], known.part[kept]))
         if not found:
@@ -245,17 +241,6 @@ class Sampling:
 
     def _classes(self, truth: Array) -> NDArray[np.int64]:
         return truth.astype(np.int64) if self.balanced else np.zeros(truth.size, np.int64)
-
-
-def raster_index(place: NDArray[np.int64], box: Box, shape: Shape) -> NDArray[np.uint64]:
-    """The index in a volume of places in a box.
-
-    >>> raster_index(np.array([0, 3]), Box((1, 1), (3, 3)), (4, 5))
-    array([ 6, 12], dtype=uint64)
-    """
-    own = np.unravel_index(place, box.shape)
-    moved = [item + start for item, start in zip(own, box.start, strict=True)]
-    return np.ravel_multi_index(moved, shape).astype(np.uint64)
 
 
 def block_folds(index: NDArray[np.uint64], shape: Shape, side: Sequence[int], folds: int, seed: int) -> Array:
@@ -298,9 +283,3 @@ def kind_of(kind: Kind, dtype: np.dtype[Any], is_mask: bool) -> Kind:
 def told(counts: NDArray[np.int64]) -> Mapping[str, int]:
     """Voxels of each part, by its name."""
     return {name: int(row.sum()) for name, row in zip(PARTS, counts, strict=True)}
-
-
-def _shared(one: Box, other: Box) -> Box | None:
-    start = tuple(map(max, one.start, other.start))
-    stop = tuple(map(min, one.stop, other.stop))
-    return Box(start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None

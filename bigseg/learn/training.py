@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.learn.annotations import Table
 from bigseg.learn.clusters import Clusters, fit_clusters
-from bigseg.learn.estimators import ESTIMATORS
+from bigseg.learn.estimators import ESTIMATORS, Task
 from bigseg.learn.loading import knows_probabilities
-from bigseg.learn.model import Model, Task, make_model
+from bigseg.learn.model import Model, make_model
 from bigseg.learn.recipe import Recipe
 from bigseg.learn.sampled import block_folds
 from bigseg.local.agreement import overall, per_class
@@ -127,7 +127,7 @@ def fit_model(
                 threshold = figures[part].get("best_threshold", threshold)
             else:  # nothing may be chosen on what tests
                 figures[part] = {key: item for key, item in figures[part].items() if not key.startswith("best_")}
-    return Trained(model, figures, threshold)
+    return Trained(replace(model, figures=figures, threshold=threshold), figures, threshold)
 
 
 def measured(model: Model, planes: Float32, truth: NDArray[Any], threshold: float | None = None) -> Figures:
@@ -145,15 +145,10 @@ def measured(model: Model, planes: Float32, truth: NDArray[Any], threshold: floa
     auc, best_threshold and best_dice where the truth is 0 or 1.
     """
     if model.task == "regression":
-        found = model.values(planes).astype(np.float64)
-        away = found - truth
-        known: Figures = {
-            "voxels": int(truth.size),
-            "mse": float(np.mean(away**2)),
-            "mae": float(np.mean(np.abs(away))),
-        }
+        found = model.values(planes)
+        known: Figures = {"voxels": int(truth.size), **_errors(found, truth)}
         if set(np.unique(truth).tolist()) == {0.0, 1.0}:
-            known |= _curve(found.astype(np.float32), truth == 1, threshold)
+            known |= _curve(found, truth == 1, threshold)
         return known
     values = [item.value for item in model.classes]
     labels = model.labels(planes)
@@ -305,12 +300,17 @@ def _joined(truth: NDArray[Any], scores: list[Any], labels: list[Any], folds: in
         found = np.concatenate(labels)
         known["accuracy"] = float(np.mean(found == truth))
     elif scores:
-        away = np.concatenate(scores).astype(np.float64) - truth
-        known |= {"mse": float(np.mean(away**2)), "mae": float(np.mean(np.abs(away)))}
+        known |= _errors(np.concatenate(scores), truth)
     values = np.unique(truth)
     if len(scores) == folds and values.size == 2:
         known |= _curve(np.concatenate(scores), truth == values[1], None)
     return known
+
+
+def _errors(values: NDArray[np.float32], truth: NDArray[Any]) -> Figures:
+    """How far values of a regression are off."""
+    away = values.astype(np.float64) - truth
+    return {"mse": float(np.mean(away**2)), "mae": float(np.mean(np.abs(away)))}
 
 
 def _curve(scores: NDArray[np.float32], yes: NDArray[np.bool_], threshold: float | None) -> Figures:

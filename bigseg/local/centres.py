@@ -1,8 +1,9 @@
 """Clusters by their centres: the nearest centre of every voxel, and the exact means of the voxels of each.
 
-Squared distances are added feature by feature in float32, in the same order for every voxel, so neither the cut of a
-volume nor what stands beside a voxel changes a bit. Means are found from whole numbers: a value becomes a multiple of
-2**-power, 24 binary digits below the greatest of a sample, and sums of these add up in any order.
+Squared distances are added feature by feature, in the same order for every voxel, so neither the cut of a volume nor
+what stands beside a voxel changes a bit; in float32 to find the nearest centre, in float64 where distances are wanted.
+Means are found from whole numbers: a value becomes a multiple of 2**-power, 24 binary digits below the greatest of a
+sample, and sums of these add up in any order.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def nearest_centre(planes: Float32, centres: Float32) -> Near:
 
     Notes
     -----
-    0.25 ns a voxel and feature, and 0.07 for each cluster, on one core. Places are scikit-learn's ``predict`` wherever
-    two centres are not as near as the rounding of its ``c * c - 2 * c * x`` in float32.
+    0.25 ns a voxel and feature, and 0.07 to 0.09 for each cluster, on one core. Places are scikit-learn's ``predict``
+    wherever two centres are not as near as the rounding of its ``c * c - 2 * c * x`` in float32.
 
     Examples
     --------
@@ -72,6 +73,42 @@ def nearest_centre(planes: Float32, centres: Float32) -> Near:
     if not np.isfinite(found.squares).all():
         raise ValuesError("NaN, infinite or too large values among the features: check the volume and the steps before")
     return found
+
+
+def centre_distances(planes: Float32, centres: NDArray[np.float64]) -> Float32:
+    """Distances to all centres, sums of squares in float64 in the order of the features.
+
+    Parameters
+    ----------
+    planes : float32 (features, voxels).
+    centres : float64 (clusters, features).
+
+    Returns
+    -------
+    float32 (clusters, voxels); the same bits whatever voxels stand beside each other.
+
+    Raises
+    ------
+    ParameterError : arrays that do not fit each other.
+    ValuesError : NaN or infinite distances.
+
+    Notes
+    -----
+    About 0.3 ns a voxel, feature and cluster on one core.
+
+    Examples
+    --------
+    >>> centre_distances(np.float32([[0, 3], [0, 4]]), np.array([[0.0, 0.0], [3.0, 0.0]]))
+    array([[0., 5.],
+           [3., 4.]], dtype=float32)
+    """
+    if centres.ndim != 2 or planes.ndim != 2 or centres.shape[1] != planes.shape[0]:
+        raise ParameterError(f"centres of shape {centres.shape}: found features of shape {planes.shape}")
+    out = np.empty((centres.shape[0], planes.shape[1]), np.float32)
+    _all(np.ascontiguousarray(planes), np.ascontiguousarray(centres, np.float64), out)
+    if not np.isfinite(out).all():
+        raise ValuesError("NaN or infinite values among the features: check the volume and the steps before")
+    return out
 
 
 def powers_of(planes: Float32) -> tuple[int, ...]:
@@ -156,8 +193,20 @@ def _nearest(planes, centres, places, squares):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _all(planes, centres, out):  # type: ignore[no-untyped-def]
+    work = np.empty(_PIECE, np.float64)
+    for start in range(0, out.shape[1], _PIECE):
+        total = work[: min(_PIECE, out.shape[1] - start)]
+        for k in range(centres.shape[0]):
+            _distances(planes, start, centres[k], total)
+            row = out[k, start : start + total.size]
+            for v in range(total.size):
+                row[v] = np.sqrt(total[v])
+
+
+@njit(nogil=True, cache=True)
 def _distances(planes, start, centre, out):  # type: ignore[no-untyped-def]
-    """Squared distances to one centre, added feature by feature; four features at a time stay in registers."""
+    """Squared distances to one centre, in the dtype of out; four features at a time stay in registers."""
     features, n = planes.shape[0], out.size
     whole = features - features % 4
     for v in range(n):

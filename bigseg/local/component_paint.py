@@ -15,9 +15,11 @@ from bigseg.local.words import (
     NONE,
     ONE,
     WORD,
+    bundle_of,
     inlined,
     kernel,
     lowest,
+    runs_of,
     starts_up_to,
     store_chunk,
     store_word,
@@ -129,22 +131,21 @@ def _paint_word(bits: Any, starts: Any, first: Any, component: Any, table: Any, 
 @kernel
 def _paint(words: Any, shape: Any, bundle: Any, rows_of: Any, table: Any, out: Any) -> None:
     """Paint planes rows_of[0] to rows_of[1], rows rows_of[2] to rows_of[3]."""
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     image, strides, room = out
     _, ny, nx = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(rows_of[0], rows_of[1]):
         for y in range(rows_of[2], rows_of[3]):
             row = z * ny + y
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             line = (z - rows_of[0]) * strides[0] + (y - rows_of[2]) * strides[1]
             for w in range(rows.shape[1]):
                 rest = nx - WORD * w
                 flat, at = image, line + WORD * w
                 if rest < WORD:  # a whole word would overwrite what lies behind: paint it aside
                     flat, at = room, 0
-                first = np.uint64(before[number, w]) - ONE
-                _paint_word(rows[row, w], start[number, w], first, component, table, flat, at)
+                starts, first = runs_of(words, number, w)
+                _paint_word(rows[row, w], starts, first, component, table, flat, at)
                 if rest < WORD:
                     for i in range(rest):
                         image[line + WORD * w + i] = room[i]
@@ -153,17 +154,16 @@ def _paint(words: Any, shape: Any, bundle: Any, rows_of: Any, table: Any, out: A
 @kernel
 def _paint_ends(words: Any, shape: Any, bundle: Any, planes: Any) -> None:
     """Component numbers of the first and the last voxel of each row."""
-    rows, start, before, component = words
+    rows, before, component = words[0], words[2], words[3]
     nz, ny, nx = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     last = rows.shape[1] - 1
     end = ONE << np.uint64((nx - 1) % WORD)
     for z in range(nz):
         for y in range(ny):
             row = z * ny + y
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             planes[0, z, y] = component[before[number, 0]] if rows[row, 0] & ONE else 0
             planes[1, z, y] = 0
             if rows[row, last] & end:
-                run = np.uint64(before[number, last]) - ONE + starts_up_to(start[number, last], end)
-                planes[1, z, y] = component[run]
+                starts, first = runs_of(words, number, last)
+                planes[1, z, y] = component[first + starts_up_to(starts, end)]

@@ -17,11 +17,13 @@ from bigseg.local.words import (
     PLACES,
     WORD,
     before_next,
+    bundle_of,
     highest,
     inlined,
     kernel,
     lowest,
     popcount,
+    runs_of,
     starts_up_to,
     take,
 )
@@ -128,20 +130,18 @@ def _sum_of_places(bits: Any) -> Any:
 
 @kernel
 def _measure(words: Any, shape: Any, bundle: Any, table: Any) -> None:
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     nz, ny, nx = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     known = 0  # components are met in the order of their numbers
     for z in range(nz):
         for y in range(ny):
             row = z * ny + y
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             for w in range(rows.shape[1]):
                 bits = rows[row, w]
                 if bits == NONE:
                     continue
-                starts = start[number, w]
-                first = np.uint64(before[number, w]) - ONE
+                starts, first = runs_of(words, number, w)
                 mine = component[first + starts_up_to(starts, bits)]
                 while bits:
                     group, bits, following = take(component, first, starts, bits, mine)
@@ -174,19 +174,17 @@ def _measure(words: Any, shape: Any, bundle: Any, table: Any) -> None:
 
 @kernel
 def _find_first(words: Any, shape: Any, bundle: Any, found: Any) -> None:
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     nz, ny, nx = shape
     wide = rows.shape[1]
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     known = 0
     for z in range(nz):
         for y in range(ny):
             row = z * ny + y
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             for w in range(wide):
                 bits = rows[row, w]
-                starts = start[number, w]
-                first = np.uint64(before[number, w]) - ONE
+                starts, first = runs_of(words, number, w)
                 last = first + popcount(starts)
                 new = False  # numbers rise in steps of one: without a new one here, no first voxel
                 left, right = np.int64(first), np.int64(last)
@@ -205,18 +203,16 @@ def _find_first(words: Any, shape: Any, bundle: Any, found: Any) -> None:
 
 @kernel
 def _measure_products(words: Any, shape: Any, bundle: Any, sums: Any) -> None:
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     nz, ny, _ = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(nz):
         for y in range(ny):
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             for w in range(rows.shape[1]):
                 bits = rows[z * ny + y, w]
                 if bits == NONE:
                     continue
-                starts = start[number, w]
-                first = np.uint64(before[number, w]) - ONE
+                starts, first = runs_of(words, number, w)
                 base = WORD * w
                 mine = component[first + starts_up_to(starts, bits)]
                 while bits:

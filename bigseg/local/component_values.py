@@ -19,22 +19,23 @@ from bigseg.local.bitmask import Array, readable_rows
 from bigseg.local.components import Components
 from bigseg.local.words import (
     NONE,
-    ONE,
     WORD,
+    bundle_of,
     highest,
-    inlined,
     kernel,
     largest_in_chunk,
     largest_in_word,
     lowest,
     places_of_chunk,
     places_of_word,
+    runs_of,
     smallest_in_chunk,
     smallest_in_word,
     starts_up_to,
     sums_of_chunk,
     sums_of_word,
     take,
+    whole_word,
 )
 
 SUMMED = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
@@ -189,35 +190,22 @@ def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
-@inlined
-def _room_for(flat: Any, at: int, room: Any) -> Any:
-    """Copy what is left of an image shorter than a word."""
-    for i in range(flat.size - at):
-        room[i] = flat[at + i]
-    return room
-
-
 @kernel
 def _measure_values(words: Any, shape: Any, bundle: Any, image: Any, scale: Any, table: Any, places: Any) -> None:
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     flat, strides, room = image
     nz, ny, _ = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     placed = places.shape[0] > 0
     across = np.int64(0)
     for z in range(nz):
         for y in range(ny):
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             for w in range(rows.shape[1]):
                 bits = rows[z * ny + y, w]
                 if bits == NONE:
                     continue
-                starts = start[number, w]
-                first = np.uint64(before[number, w]) - ONE
-                at = z * strides[0] + y * strides[1] + WORD * w
-                values = flat
-                if at + WORD > flat.size:
-                    values, at = _room_for(flat, at, room), 0
+                starts, first = runs_of(words, number, w)
+                values, at = whole_word(flat, z * strides[0] + y * strides[1] + WORD * w, room)
                 mine = component[first + starts_up_to(starts, bits)]
                 while bits:
                     group, bits, following = take(component, first, starts, bits, mine)
@@ -255,23 +243,18 @@ def _measure_values(words: Any, shape: Any, bundle: Any, image: Any, scale: Any,
 
 @kernel
 def _find_extrema(words: Any, shape: Any, bundle: Any, image: Any, largest: bool, found: Any) -> None:
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     flat, strides, room = image
     nz, ny, _ = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(nz):
         for y in range(ny):
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             for w in range(rows.shape[1]):
                 bits = rows[z * ny + y, w]
                 if bits == NONE:
                     continue
-                starts = start[number, w]
-                first = np.uint64(before[number, w]) - ONE
-                at = z * strides[0] + y * strides[1] + WORD * w
-                values = flat
-                if at + WORD > flat.size:
-                    values, at = _room_for(flat, at, room), 0
+                starts, first = runs_of(words, number, w)
+                values, at = whole_word(flat, z * strides[0] + y * strides[1] + WORD * w, room)
                 mine = component[first + starts_up_to(starts, bits)]
                 while bits:
                     group, bits, following = take(component, first, starts, bits, mine)

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError
 from bigseg.local.bitmask import Array, BitMask, Volume
-from bigseg.local.runs import Runs, find_equal_runs, find_runs
+from bigseg.local.runs import Runs, comparable_rows, find_equal_runs, find_runs
 from bigseg.local.touching import unite_equal_runs, unite_runs
-from bigseg.local.words import NONE, ONE, before_next, kernel, starts_up_to
+from bigseg.local.words import NONE, ONE, WORD, before_next, kernel, lowest, starts_up_to
+
+SPAN = 1 << 16
+"""Values that may lie between the least and the greatest however few runs there are: 256 KiB."""
 
 
 class Components(NamedTuple):
@@ -110,9 +113,73 @@ def label_equal(values: Array, connectivity: int = 1, background: int = 0) -> Co
     return Components(runs, component, _number(component))
 
 
+def label_values(values: Array, background: int = 0) -> Components:
+    """One component a value, wherever its voxels lie: the objects of a label image.
+
+    Parameters
+    ----------
+    values : array of shape (y, x) or (z, y, x), any integer.
+    background : the value that belongs to no component.
+
+    Returns
+    -------
+    Components, numbered in raster order of their first voxel. Memory: as of `label_equal` and 8 bytes a run; 4 bytes
+    for each integer between the least and the greatest value, where these are at most four for each run.
+
+    Notes
+    -----
+    4 ns a run, where uniting the runs that touch costs 2 ns a voxel.
+
+    >>> label_values(np.array([[7, 7, 2], [2, 0, 7]])).component.tolist()
+    [1, 2, 2, 1]
+    """
+    runs = find_equal_runs(values, background)
+    flat, strides = comparable_rows(values)
+    found = np.empty(runs.n, flat.dtype)
+    _take_values(runs.start, runs.before, runs.mask.shape, flat, strides, found)
+    component = np.empty(runs.n, np.uint32)
+    if not runs.n:
+        return Components(runs, component, 0)
+    low, span = found.min(), int(found.max()) - int(found.min()) + 1
+    if span <= 4 * runs.n + SPAN:
+        places = (found - low).astype(np.uint32)
+    else:
+        known, places = np.unique(found, return_inverse=True)
+        places, span = places.astype(np.uint32), len(known)
+    return Components(runs, component, _number_values(places, np.zeros(span, np.uint32), component))
+
+
 def _check(connectivity: int) -> None:
     if connectivity not in (1, 2, 3):
         raise ParameterError(f"connectivity {connectivity!r}: expected 1, 2 or 3 (6, 18 or 26 neighbours in 3-D)")
+
+
+@kernel
+def _take_values(start: Any, before: Any, shape: Any, flat: Any, strides: Any, found: Any) -> None:
+    """The value of every run of `find_equal_runs`, read at its first voxel."""
+    nz, ny, _ = shape
+    for z in range(nz):
+        for y in range(ny):
+            row, at = z * ny + y, z * strides[0] + y * strides[1]
+            for w in range(start.shape[1]):
+                starts, run = start[row, w], before[row, w]
+                while starts:
+                    found[run] = flat[at + WORD * w + np.int64(lowest(starts))]
+                    starts &= starts - ONE
+                    run += np.uint32(1)
+
+
+@kernel
+def _number_values(places: Any, numbers: Any, component: Any) -> int:
+    """Numbers 1, 2, ... in the order in which places occur; ``numbers`` begins as zeros."""
+    count = 0
+    for run in range(places.size):
+        place = places[run]
+        if numbers[place] == 0:
+            count += 1
+            numbers[place] = count
+        component[run] = numbers[place]
+    return count
 
 
 @kernel

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from bigseg.errors import ParameterError
 from bigseg.local.linear import Float32, as_real
-from bigseg.local.reflect import Array, reach, rows_of, shape_of, three_axes, working_bytes
+from bigseg.local.reflect import Array, mirror_row, reach, rows_of, shape_of, three_axes, working_bytes
 
 _STRIP = 64  # rows of the result in work at once: a ring of 3 planes of 66 x 258 takes a fifth of L2
 
@@ -108,10 +108,7 @@ def _convolve(rows, z, y, x, taps, weights, strip, ring, out):  # type: ignore[n
                 at = z.voxels[k] * rows.plane + y.voxels[first + j] * rows.row + x.start
                 dst = ring[k % slots, j]
                 _convert(dst[x.before :][:reads], rows.flat[at:][:reads])
-                for i in range(x.before):
-                    dst[i] = dst[x.before + x.voxels[i] - x.start]
-                for i in range(x.before + reads, row):
-                    dst[i] = dst[x.before + x.voxels[i] - x.start]
+                mirror_row(dst, x)
             if k < slots - 1:
                 continue
             for t in range(starts.size):

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bigseg.errors import ParameterError
 from bigseg.local.linear import Float32, as_real, gaussian_radius
-from bigseg.local.reflect import Array, reach, rows_of, shape_of, three_axes, working_bytes
+from bigseg.local.reflect import Array, mirror_row, reach, rows_of, shape_of, three_axes, working_bytes
 
 Product = tuple[Float32, Float32, Float32]
 """A kernel along z, one along y, one along x."""
@@ -290,24 +290,22 @@ def _run(rows, z, y, x, passes, strip, plane, lines, line, out):  # type: ignore
                     src, dst = plane[passes.y[n, 0]], lines[passes.y[n, 1], x.before : x.before + reads]
                     _add_taps(dst, src, -top * reads, positions, reads, weights[begin:], passes.y[n, 2] == 1)
                 for row in lines:
-                    for i in range(x.before):
-                        row[i] = row[x.before + x.voxels[i] - x.start]
-                    for i in range(x.before + reads, row.size):
-                        row[i] = row[x.before + x.voxels[i] - x.start]
+                    mirror_row(row, x)
                 dst = line if line.size else out[k, j]
                 for n in range(len(passes.x)):
                     r, begin = passes.x[n, 3], passes.x[n, 4]
                     src, positions = lines[passes.x[n, 0]], shifts[rx - r : rx + r + 1]
                     _add_taps(dst, src, 0, positions, 1, weights[begin:], passes.x[n, 2] == 1)
                     if line.size:
-                        _add_square(out[k, j], line, n == 0)
+                        add_square(out[k, j], line, n == 0)
                 if line.size:
                     for i in range(width):
                         out[k, j, i] = np.sqrt(out[k, j, i])
 
 
 @njit(nogil=True, cache=True)
-def _add_square(dst, src, fresh):  # type: ignore[no-untyped-def]
+def add_square(dst, src, fresh):  # type: ignore[no-untyped-def]
+    """Add the squares of a row to another, or write them if fresh."""
     if fresh:
         for i in range(dst.size):
             dst[i] = src[i] * src[i]

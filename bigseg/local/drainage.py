@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigseg.local.flow import SELF
+from bigseg.local.words import popcount
 
 _OUTSIDE = -100
 
@@ -64,8 +65,8 @@ def drain(
 
     Notes
     -----
-    Each path is walked twice, up to the first voxel that has a label: 8 to 12 ns a voxel on one core. 4 bytes a voxel
-    for the labels, 17 for every voxel of the block's surface and every peak, 30 a saddle.
+    Each path is walked twice, up to the first voxel that has a label: 8 to 14 ns a voxel on one core, 15 to 18 with
+    saddles. 4 bytes a voxel for the labels, 17 for every voxel of the block's surface and every peak, 30 a saddle.
 
     Examples
     --------
@@ -83,7 +84,7 @@ def drain(
     first, end, peak = np.empty(most, np.int64), np.empty(most, np.int64), np.zeros(most, np.bool_)
     steps = _steps(trees.shape)
     n = _drain(trees, steps, first, end, peak)
-    joints = 0 if code is None or heights is None else _joints(code.reshape(-1))
+    joints = 0 if code is None or heights is None else int(_joints(code.reshape(-1)))
     pairs, places, saddles = (
         np.empty((joints, 2), np.int32),
         np.empty((joints, 2), np.int64),
@@ -133,12 +134,9 @@ def _prepare(pointers, trees):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _joints(code):  # type: ignore[no-untyped-def]
     """Saddles in all voxels."""
-    count = 0
+    count = np.uint64(0)
     for i in range(code.size):
-        bits = code[i] >> np.uint32(5)
-        while bits != np.uint32(0):
-            bits &= np.uint32(bits - np.uint32(1))
-            count += 1
+        count += popcount(np.uint64(code[i] >> np.uint32(5)))
     return count
 
 

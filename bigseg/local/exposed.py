@@ -109,6 +109,22 @@ def _place(keep: Sequence[slice], shape: tuple[int, int, int]) -> tuple[tuple[in
 
 
 @inlined
+def _rows_around(z: Any, y: Any, nz: Any, ny: Any, way: Any) -> Any:
+    """Of the eight rows around one the four later ones or, with a way of -1, their mirror images.
+
+    What lies beyond the block is the row after its last, which is empty.
+    """
+    empty, after, ahead = nz * ny, z * ny + y + way, (z + way) * ny + y
+    plane, last, following = 0 <= z + way < nz, 0 <= y - way < ny, 0 <= y + way < ny
+    return (
+        after if following else empty,
+        ahead - way if plane and last else empty,
+        ahead if plane else empty,
+        ahead + way if plane and following else empty,
+    )
+
+
+@inlined
 def _three(rows: Any, row: int, w: int, at: Any) -> Any:
     """The bits of a row at x - 1, x and x + 1."""
     word = rows[row, w]
@@ -142,19 +158,12 @@ def _erode_rows(rows: Any, out: Any) -> None:
 def _mask_codes(rows: Any, inner: Any, box: Any, both: bool, flat: Any, strides: Any) -> None:
     shape, corner, kept = box
     nz, ny, _ = shape
-    empty = nz * ny
     first, last = corner[2], corner[2] + kept[2]
     for z in range(corner[0], corner[0] + kept[0]):
         for y in range(corner[1], corner[1] + kept[1]):
             row = z * ny + y
-            after = row + 1 if y + 1 < ny else empty
-            ahead = row + ny if z + 1 < nz else empty
-            ahead_before = ahead - 1 if z + 1 < nz and y > 0 else empty
-            ahead_after = ahead + 1 if z + 1 < nz and y + 1 < ny else empty
-            before = row - 1 if y > 0 else empty
-            behind = row - ny if z > 0 else empty
-            behind_before = behind - 1 if z > 0 and y > 0 else empty
-            behind_after = behind + 1 if z > 0 and y + 1 < ny else empty
+            after, ahead_before, ahead, ahead_after = _rows_around(z, y, nz, ny, 1)
+            before, behind_after, behind, behind_before = _rows_around(z, y, nz, ny, -1)
             line = (z - corner[0]) * strides[0] + (y - corner[1]) * strides[1] - first
             for w in range(first // WORD, (last + WORD - 1) // WORD):
                 bits = rows[row, w]
@@ -246,14 +255,8 @@ def _label_codes(rows: Any, same: Any, box: Any, both: bool, values: Any, steps:
     for z in range(corner[0], corner[0] + kept[0]):
         for y in range(corner[1], corner[1] + kept[1]):
             row = z * ny + y
-            after = row + 1 if y + 1 < ny else empty
-            ahead = row + ny if z + 1 < nz else empty
-            ahead_before = ahead - 1 if z + 1 < nz and y > 0 else empty
-            ahead_after = ahead + 1 if z + 1 < nz and y + 1 < ny else empty
-            before = row - 1 if y > 0 else empty
-            behind = row - ny if z > 0 else empty
-            behind_before = behind - 1 if z > 0 and y > 0 else empty
-            behind_after = behind + 1 if z > 0 and y + 1 < ny else empty
+            after, ahead_before, ahead, ahead_after = _rows_around(z, y, nz, ny, 1)
+            before, behind_after, behind, behind_before = _rows_around(z, y, nz, ny, -1)
             start = z * steps[0] + y * steps[1]
             line = (z - corner[0]) * strides[0] + (y - corner[1]) * strides[1] - first
             for w in range(first // WORD, (last + WORD - 1) // WORD):

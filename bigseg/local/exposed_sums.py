@@ -20,7 +20,19 @@ from bigseg.errors import ParameterError
 from bigseg.local.bitmask import Array, readable_rows
 from bigseg.local.components import Components
 from bigseg.local.exposed import CODES, LATER
-from bigseg.local.words import NONE, ONE, WORD, inside, kernel, lowest, starts_up_to, take
+from bigseg.local.words import (
+    NONE,
+    ONE,
+    WORD,
+    bundle_of,
+    inside,
+    kernel,
+    lowest,
+    runs_of,
+    starts_up_to,
+    take,
+    whole_word,
+)
 
 Topology = Literal["closed", "open"]
 """How objects hold together: through corners (connectivity ndim), or through faces only (connectivity 1)."""
@@ -96,29 +108,22 @@ def _tables(topology: Topology) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
 
 @kernel
 def _sum(words: Any, shape: Any, bundle: Any, image: Any, tables: Any, sums: Any) -> None:
-    rows, start, before, component = words
+    rows, component = words[0], words[3]
     flat, strides, room = image
     crossings, euler, least, most = tables
     nz, ny, _ = shape
-    bundles = (ny + bundle[1] - 1) // bundle[1]
     for z in range(nz):
         for y in range(ny):
-            number = z // bundle[0] * bundles + y // bundle[1]
+            number = bundle_of(z, y, ny, bundle)
             for w in range(rows.shape[1]):
                 bits = rows[z * ny + y, w]
                 if bits == NONE:
                     continue
-                at = z * strides[0] + y * strides[1] + WORD * w
-                codes = flat
-                if at + WORD > flat.size:
-                    for i in range(flat.size - at):
-                        room[i] = flat[at + i]
-                    codes, at = room, 0
+                codes, at = whole_word(flat, z * strides[0] + y * strides[1] + WORD * w, room)
                 bare = inside(codes, at, least, most) & bits
                 if bare == NONE:
                     continue
-                starts = start[number, w]
-                first = np.uint64(before[number, w]) - ONE
+                starts, first = runs_of(words, number, w)
                 mine = component[first + starts_up_to(starts, bits)]
                 while bits:
                     group, bits, following = take(component, first, starts, bits, mine)

@@ -14,14 +14,13 @@ known it is no difference. What a text holds is known at once; what it is worth,
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
-from bigseg.errors import ParameterError
+from bigseg.errors import ParameterError, unknown
 
 MOST_CHARACTERS = 1000
 MOST_DEPTH = 60
@@ -291,8 +290,9 @@ class _Parser:
         if self.now.kind == "(" and token.text in FUNCTIONS:
             return self._call(token)
         if token.text not in self.names or self.now.kind == "(":
-            what = "function" if self.now.kind == "(" else "name"
-            self._fail(token, f"unknown {what} {token.text!r}, {self._nearest(token.text, what)}")
+            if self.now.kind == "(":
+                self._fail(token, unknown("function", token.text, FUNCTIONS))
+            self._fail(token, unknown("name", token.text, [*self.names, *FUNCTIONS]))
         self.found[token.text] = None
         return Node("name", token.at, token.text)
 
@@ -314,11 +314,6 @@ class _Parser:
         if node.depth > MOST_DEPTH:
             self._fail(token, f"expected a chain of at most {MOST_DEPTH} operations")
         return node
-
-    def _nearest(self, name: str, what: str) -> str:
-        valid = sorted(FUNCTIONS) if what == "function" else [*sorted(self.names), *FUNCTIONS]
-        near = difflib.get_close_matches(name, valid, 1)
-        return f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(valid)}"
 
     def _words(self, token: _Token) -> str:
         return "the end" if token.kind == "end" else repr(token.text)

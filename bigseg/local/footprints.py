@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,18 @@ Run = tuple[int, int, int]
 _SLACK = 1e-9  # radii are often quotients, as 0.3 um / 0.1 um: a billionth of them is no distance
 
 
+MOST = 1 << 27
+"""Voxels of a footprint's box: 512 along each of three axes."""
+
+
+def _of_length(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Lengths of a footprint that can be held in memory."""
+    if prod(lengths) > MOST:
+        shown = " x ".join(f"{n:.6g}" for n in lengths)
+        raise ParameterError(f"a footprint of {shown} voxels: expected {MOST} at most; shrink the volume first")
+    return tuple(lengths)
+
+
 def box(size: Sequence[int]) -> Footprint:
     """All voxels of a box of odd widths.
 
@@ -42,7 +55,7 @@ def box(size: Sequence[int]) -> Footprint:
     """
     if any(n < 1 or n % 2 == 0 for n in size):
         raise ParameterError(f"size {tuple(size)}: expected odd widths of 1 or more")
-    return np.ones(tuple(size), bool)
+    return np.ones(_of_length(size), bool)
 
 
 def reaches(radii: Sequence[float]) -> tuple[int, ...]:
@@ -53,7 +66,9 @@ def reaches(radii: Sequence[float]) -> tuple[int, ...]:
     """
     if not all(0 <= r < np.inf for r in radii):
         raise ParameterError(f"radius {tuple(radii)}: expected finite values of 0 or more")
-    return tuple(int(r * (1 + _SLACK)) for r in radii)
+    halves = tuple(int(r * (1 + _SLACK)) for r in radii)
+    _of_length([2 * half + 1 for half in halves])
+    return halves
 
 
 def ball(radii: Sequence[float]) -> Footprint:

@@ -20,11 +20,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bigseg.local.keys import in_order, key_order
+
 LANES = 8
 MOST_ROWS = 1 << 23
 SLACK = 1e-6  # far above what rounding moves a sum of shares, far below any lead that counts
 WORTH = 16  # one voxel in this many must be decided before the others are moved together
 
+_KEYS = key_order(np.dtype(np.float32), np.dtype(np.uint32))
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _ROW = np.uint64(MOST_ROWS - 1)
@@ -116,36 +119,43 @@ def _step(nodes, tile, lane, i, bits, mask):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _step_all(nodes, tile, at, bits, mask):  # type: ignore[no-untyped-def]
+    """One step of all lanes: scalars of their own, whose loads overlap."""
+    a, b, c, d, e, f, g, h = at
+    return (
+        _step(nodes, tile, 0, a, bits, mask),
+        _step(nodes, tile, 1, b, bits, mask),
+        _step(nodes, tile, 2, c, bits, mask),
+        _step(nodes, tile, 3, d, bits, mask),
+        _step(nodes, tile, 4, e, bits, mask),
+        _step(nodes, tile, 5, f, bits, mask),
+        _step(nodes, tile, 6, g, bits, mask),
+        _step(nodes, tile, 7, h, bits, mask),
+    )
+
+
+@njit(nogil=True, cache=True)
 def _add_tree(packed, tree, tiles, sums):  # type: ignore[no-untyped-def]
     nodes, values = packed.nodes[packed.starts[tree] : packed.starts[tree + 1]], packed.values
     first, steps = np.uint64(packed.rows[tree]), packed.steps[tree]
     bits = np.uint64(packed.bits)
     mask = (np.uint64(1) << bits) - np.uint64(1)
     root = np.uint64(0)
+    roots = root, root, root, root, root, root, root, root
     leaves = np.empty(LANES, np.uint64)
     outputs = values.shape[1]
     for place in range(tiles.shape[0]):
         tile = tiles[place]
-        a = b = c = d = e = f = g = h = root
+        at = roots
         for _ in range(steps):
-            a, b = _step(nodes, tile, 0, a, bits, mask), _step(nodes, tile, 1, b, bits, mask)
-            c, d = _step(nodes, tile, 2, c, bits, mask), _step(nodes, tile, 3, d, bits, mask)
-            e, f = _step(nodes, tile, 4, e, bits, mask), _step(nodes, tile, 5, f, bits, mask)
-            g, h = _step(nodes, tile, 6, g, bits, mask), _step(nodes, tile, 7, h, bits, mask)
+            at = _step_all(nodes, tile, at, bits, mask)
         while True:
-            a, b = _step(nodes, tile, 0, a, bits, mask), _step(nodes, tile, 1, b, bits, mask)
-            c, d = _step(nodes, tile, 2, c, bits, mask), _step(nodes, tile, 3, d, bits, mask)
-            e, f = _step(nodes, tile, 4, e, bits, mask), _step(nodes, tile, 5, f, bits, mask)
-            g, h = _step(nodes, tile, 6, g, bits, mask), _step(nodes, tile, 7, h, bits, mask)
-            p, q, r, s, t, u, x, y = a, b, c, d, e, f, g, h
-            a, b = _step(nodes, tile, 0, a, bits, mask), _step(nodes, tile, 1, b, bits, mask)
-            c, d = _step(nodes, tile, 2, c, bits, mask), _step(nodes, tile, 3, d, bits, mask)
-            e, f = _step(nodes, tile, 4, e, bits, mask), _step(nodes, tile, 5, f, bits, mask)
-            g, h = _step(nodes, tile, 6, g, bits, mask), _step(nodes, tile, 7, h, bits, mask)
-            if not ((a ^ p) | (b ^ q) | (c ^ r) | (d ^ s) | (e ^ t) | (f ^ u) | (g ^ x) | (h ^ y)):
+            at = before = _step_all(nodes, tile, at, bits, mask)
+            at = _step_all(nodes, tile, at, bits, mask)
+            if at == before:
                 break
-        leaves[0], leaves[1], leaves[2], leaves[3] = nodes[a], nodes[b], nodes[c], nodes[d]
-        leaves[4], leaves[5], leaves[6], leaves[7] = nodes[e], nodes[f], nodes[g], nodes[h]
+        for lane in range(LANES):
+            leaves[lane] = nodes[at[lane]]
         start = np.uint64(place * LANES)
         if outputs == 2:  # by far the most common: no inner loop
             for lane in range(LANES):
@@ -251,6 +261,4 @@ def ordered(values: NDArray[np.float32]) -> NDArray[np.uint32]:
     >>> ordered(np.array([-np.inf, -1, 0, 1, np.inf], "float32")).tolist()
     [8388607, 1082130431, 2147483648, 3212836864, 4286578688]
     """
-    bits = values.view(np.uint32)
-    top = np.uint32(1 << 31)
-    return np.where(bits < top, bits | top, ~bits)
+    return in_order(values.view(np.uint32), _KEYS)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bigseg.local.keyed_rows import Rows
+from bigseg.local.ordered import between, places
 from bigseg.local.pairs import values_of
 
 
@@ -38,13 +39,7 @@ def quantiles(rows: Rows, dtype: np.dtype[Any], percentages: Sequence[float]) ->
     size = np.diff(np.concatenate([before, ends[-1:]]))
     found = [rows[0, starts], np.zeros(len(starts), np.uint64), size.astype(np.uint64)]
     for percentage in percentages:
-        place = (size - 1) * (percentage / 100)
-        rank = np.floor(place)
-        share = place - rank
-        low = np.minimum(rank.astype(np.int64), size - 1)
-        high = np.minimum(low + 1, size - 1)
-        a, b = (values[np.searchsorted(ends, before + at, side="right")] for at in (low, high))
-        step = b - a
-        between = np.where(share < 0.5, a + step * share, b - step * (1 - share))
-        found.append(between.view(np.uint64))
+        *ranks, weight = places(size, percentage)
+        low, high = (values[np.searchsorted(ends, before + rank, side="right")] for rank in ranks)
+        found.append(between(low, high, weight).view(np.uint64))
     return np.stack(found)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError
 
@@ -57,6 +58,18 @@ def key_order(dtype: np.dtype[Any], keys: np.dtype[Any]) -> KeyOrder:
     top, every, none = (keys.type(n) for n in (1 << (bits - 1), (1 << bits) - 1, 0))
     high, low = {"i": (top, top), "f": (every, top)}.get(dtype.kind, (none, none))
     return KeyOrder(top, high, low)
+
+
+def in_order(bits: NDArray[Any], order: KeyOrder) -> NDArray[Any]:
+    """The keys of bits or, in the order ``back``, the bits of keys: what the kernels compute voxel by voxel.
+
+    >>> order = key_order(np.dtype("float32"), np.dtype("uint32"))
+    >>> keys = in_order(np.float32([1, -1, 0]).view("u4"), order)
+    >>> np.argsort(keys), in_order(keys, order.back).view("f4")
+    (array([1, 2, 0]), array([ 1., -1.,  0.], dtype=float32))
+    """
+    keys: NDArray[Any] = bits ^ np.where(bits >= order.top, order.high, order.low)
+    return keys
 
 
 @njit(nogil=True, cache=True)

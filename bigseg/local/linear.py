@@ -22,7 +22,7 @@ from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from bigseg.errors import ParameterError
-from bigseg.local.reflect import Array, reach, rows_of, shape_of, three_axes, working_bytes
+from bigseg.local.reflect import Array, mirror_row, reach, rows_of, shape_of, three_axes, working_bytes
 
 Float32 = NDArray[np.float32]
 
@@ -214,10 +214,7 @@ def _correlate(rows, z, y, x, weights, strip, plane, line, out):  # type: ignore
                 _add_rows(dst, rows.flat, j * rows.row + x.start, z.voxels[k:], rows.plane, weights[0])
             for j in range(first, last):
                 _add_rows(true, plane, -top * reads, y.voxels[j:], reads, weights[1])
-                for i in range(x.before):
-                    line[i] = line[x.before + x.voxels[i] - x.start]
-                for i in range(x.before + reads, line.size):
-                    line[i] = line[x.before + x.voxels[i] - x.start]
+                mirror_row(line, x)
                 _add_rows(out[k, j], line, 0, shifts, 1, weights[2])
 
 

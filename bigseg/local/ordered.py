@@ -22,7 +22,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from bigseg.errors import ParameterError, ValuesError
-from bigseg.local.keys import key_order
+from bigseg.local.keys import in_order, key_order
 from bigseg.local.reflect import rows_of, three_axes
 
 Array = NDArray[Any]
@@ -159,15 +159,29 @@ def moments(table: Table, dtype: np.dtype[Any]) -> tuple[int, float, float]:
     return voxels, first / (voxels << -unit), sqrt(variance)
 
 
-def places(voxels: int, percentages: ArrayLike) -> tuple[Table, Table, NDArray[np.float64]]:
+def places(voxels: ArrayLike, percentages: ArrayLike) -> tuple[Table, Table, NDArray[np.float64]]:
     """The two ranks between which each percentile lies, and the weight of the upper one, as numpy.percentile.
+
+    voxels : a number, or one for each object and one percentage for all.
 
     >>> places(5, [50, 90])
     (array([2, 3]), array([3, 4]), array([0. , 0.6]))
     """
-    place = (voxels - 1) * (np.asarray(percentages, np.float64) / 100)
+    last = np.asarray(voxels) - 1
+    place = last * (np.asarray(percentages, np.float64) / 100)
     before = np.floor(place).astype(np.int64)
-    return before, np.minimum(before + 1, voxels - 1), place - before
+    return before, np.minimum(before + 1, last), place - before
+
+
+def between(low: NDArray[np.float64], high: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The percentiles from the voxels of `places` and their weight.
+
+    >>> between(np.array([2.0]), np.array([7.0]), np.array([0.6]))
+    array([5.])
+    """
+    # Starting from the nearer neighbour, as numpy does, keeps the last bit.
+    gap = high - low
+    return np.asarray(np.where(weight < 0.5, low + gap * weight, high - gap * (1 - weight)), np.float64)
 
 
 def ranks_in(table: Table, ranks: ArrayLike) -> Ranks:
@@ -205,9 +219,7 @@ def percentiles(
     """
     before, after, weight = places(voxels, percentages)
     low, high = (_values_at(rank, found, refined, dtype) for rank in (before, after))
-    # Starting from the nearer neighbour, as numpy does, keeps the last bit.
-    gap = high - low
-    return np.asarray(np.where(weight < 0.5, low + gap * weight, high - gap * (1 - weight)), np.float64)
+    return between(low, high, weight)
 
 
 def _values_at(ranks: Table, found: Ranks, refined: Table, dtype: np.dtype[Any]) -> NDArray[np.float64]:
@@ -216,8 +228,7 @@ def _values_at(ranks: Table, found: Ranks, refined: Table, dtype: np.dtype[Any])
     upto = np.cumsum(refined, axis=1)
     lower = [np.searchsorted(upto[j], rank - found.below[j], side="right") for j, rank in zip(row, ranks, strict=True)]
     keys = (np.asarray(found.bins, _KEYS)[row] << _KEYS.type(16)) | np.asarray(lower, _KEYS)
-    back = key_order(dtype, _KEYS).back
-    values: Array = (keys ^ np.where(keys >= back.top, back.high, back.low)).view(dtype)
+    values: Array = in_order(keys, key_order(dtype, _KEYS).back).view(dtype)
     return np.asarray(values, np.float64) + 0.0  # -0.0 and 0.0 have two keys but are one value
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError
@@ -101,3 +102,12 @@ def rows_of(x: Array) -> Rows:
     """Rows of an array of three axes, without a copy if its last axis is contiguous and its bytes native."""
     flat, (plane, row) = readable_rows(x)
     return Rows(flat, plane, row)
+
+
+@njit(nogil=True, cache=True)
+def mirror_row(line, x):  # type: ignore[no-untyped-def]
+    """Fill what lies beyond the edge of a row that holds what a `Reach` reads, from its position ``before`` on."""
+    for i in range(x.before):
+        line[i] = line[x.before + x.voxels[i] - x.start]
+    for i in range(x.before + x.stop - x.start, line.size):
+        line[i] = line[x.before + x.voxels[i] - x.start]

@@ -87,8 +87,16 @@ def limit_of(count: int, voxels: int) -> int:
     >>> limit_of(100, 50) == 2**64 - 1, round(limit_of(100, 10**6) / 2**64, 9)
     (True, 0.000232)
     """
-    wanted = count + 12 * (sqrt(count) + 1)
-    return max(min(int(_ALL * min(wanted / max(voxels, 1), 1.0)), _ALL) - 1, 0)
+    return max(min(int(_ALL * min(surely(count) / max(voxels, 1), 1.0)), _ALL) - 1, 0)
+
+
+def surely(expected: float) -> float:
+    """A number that a count by chance never exceeds: twelve standard deviations above the expected one.
+
+    >>> surely(100.0)
+    232.0
+    """
+    return expected + 12 * (sqrt(expected) + 1)
 
 
 def chosen_in(
@@ -122,8 +130,7 @@ def chosen_in(
     axes = (1,) * len(more)
     places = [np.array((*fill, *given), np.int64) for fill, given in ((more, start), (axes, shape), (axes, volume))]
     which = np.zeros(0, np.bool_) if inside is None else np.ascontiguousarray(inside).reshape(-1)
-    expected = prod(shape) * (limit / _ALL)
-    room = min(prod(shape), int(expected + 12 * (sqrt(expected) + 1)))
+    room = min(prod(shape), int(surely(prod(shape) * (limit / _ALL))))
     while True:
         found = Chosen(np.empty(room, np.int64), np.empty(room, np.uint64))
         count = _choose(_key(seed), np.uint64(limit), *places, which, found.places, found.hashes)

@@ -173,66 +173,83 @@ def _grow(part: Sequence[slice], depth: Sequence[int], shape: Sequence[int]) -> 
 
 @njit(nogil=True, cache=True)
 def _hessian(smooth, begins, which, work, chunk, out, first):  # type: ignore[no-untyped-def]
-    planes, height, width = out.shape
     nz, ny, _ = smooth.shape
-    inside = begins[2]
     # Always whole rows, then parts of them: of others Numba does not know that they are contiguous.
     rows = work[:3] if first else work[:6]
-    row_z, row_y, row_x = work[6], work[7], work[8]
-    for k in range(planes):
-        z = begins[0] + k
-        z0, z1, wz = neighbours(z, nz)
-        a0, a1, wa = neighbours(z0, nz)
-        b0, b1, wb = neighbours(z1, nz)
-        for j in range(height):
-            y = begins[1] + j
-            y0, y1, wy = neighbours(y, ny)
-            c0, c1, wc = neighbours(y0, ny)
-            d0, d1, wd = neighbours(y1, ny)
-            n = 0
-            if first == 0:
-                slope(row_z, smooth[z0, y], smooth[z1, y], wz)
-                low, high = smooth[a0, y, inside:], smooth[a1, y, inside:]
-                lower, higher = smooth[b0, y, inside:], smooth[b1, y, inside:]
-                slope_of_slopes(rows[0][:width], low, high, wa, lower, higher, wb, wz)
-                low, high = smooth[z0, y0, inside:], smooth[z1, y0, inside:]
-                lower, higher = smooth[z0, y1, inside:], smooth[z1, y1, inside:]
-                slope_of_slopes(rows[1][:width], low, high, wz, lower, higher, wz, wy)
-                slope_along(rows[2][:width], row_z, inside)
-                n = 3
-            plane = smooth[z]
-            slope(row_y, plane[y0], plane[y1], wy)
-            slope_along(row_x, plane[y], 0)
-            low, high, lower, higher = plane[c0, inside:], plane[c1, inside:], plane[d0, inside:], plane[d1, inside:]
-            slope_of_slopes(rows[n][:width], low, high, wc, lower, higher, wd, wy)
-            slope_along(rows[n + 1][:width], row_y, inside)
-            slope_along(rows[n + 2][:width], row_x, inside)
+    for k in range(out.shape[0]):
+        z, wz = around(begins[0] + k, nz, 0, nz)
+        for j in range(out.shape[1]):
+            y, wy = around(begins[1] + j, ny, 0, ny)
+            second_differences(smooth, z, wz, y, wy, begins[2], out.shape[2], work, rows)
             eigenvalues_of_rows(rows, which, chunk, out[k, j])
 
 
 @njit(nogil=True, cache=True)
-def neighbours(i, n):  # type: ignore[no-untyped-def]
+def second_differences(smooth, z, wz, y, wy, inside, width, work, rows):  # type: ignore[no-untyped-def]
+    """Differences of differences of a row of smoothed voxels, one-sided at the edge of the volume.
+
+    z, wz, y, wy: from `around`; inside, width: the voxels that are wanted; work: 9 rows; rows: the first 6 of these,
+    which get zz, zy, zx, yy, yx, xx, or the first 3, which get yy, yx, xx.
+    """
+    row_z, row_y, row_x = work[6], work[7], work[8]
+    n = 0
+    if rows.shape[0] == 6:
+        _slope(row_z, smooth[z[1], y[0]], smooth[z[2], y[0]], wz[0])
+        low, high = smooth[z[3], y[0], inside:], smooth[z[4], y[0], inside:]
+        lower, higher = smooth[z[5], y[0], inside:], smooth[z[6], y[0], inside:]
+        _slope_of_slopes(rows[0][:width], low, high, wz[1], lower, higher, wz[2], wz[0])
+        low, high = smooth[z[1], y[1], inside:], smooth[z[2], y[1], inside:]
+        lower, higher = smooth[z[1], y[2], inside:], smooth[z[2], y[2], inside:]
+        _slope_of_slopes(rows[1][:width], low, high, wz[0], lower, higher, wz[0], wy[0])
+        _slope_along(rows[2][:width], row_z, inside)
+        n = 3
+    plane = smooth[z[0]]
+    _slope(row_y, plane[y[1]], plane[y[2]], wy[0])
+    _slope_along(row_x, plane[y[0]], 0)
+    low, high, lower, higher = plane[y[3], inside:], plane[y[4], inside:], plane[y[5], inside:], plane[y[6], inside:]
+    _slope_of_slopes(rows[n][:width], low, high, wy[1], lower, higher, wy[2], wy[0])
+    _slope_along(rows[n + 1][:width], row_y, inside)
+    _slope_along(rows[n + 2][:width], row_x, inside)
+
+
+@njit(nogil=True, cache=True)
+def around(i, n, first, slots):  # type: ignore[no-untyped-def]
+    """What second differences at voxel i of n are taken of, and weights.
+
+    Where the voxels are kept, in slots from the voxel ``first`` on: i, its two `_neighbours`, the two of the lower and
+    the two of the higher of these; the weights of these three pairs.
+    """
+    low, high, weight = _neighbours(i, n)
+    a, b, below = _neighbours(low, n)
+    c, d, above = _neighbours(high, n)
+    i, low, high = (i - first) % slots, (low - first) % slots, (high - first) % slots
+    a, b, c, d = (a - first) % slots, (b - first) % slots, (c - first) % slots, (d - first) % slots
+    return (i, low, high, a, b, c, d), (weight, below, above)
+
+
+@njit(nogil=True, cache=True)
+def _neighbours(i, n):  # type: ignore[no-untyped-def]
     """The voxels between which a difference is taken, and what it is multiplied by to be one per voxel."""
     low, high = max(i - 1, 0), min(i + 1, n - 1)
     return low, high, np.float32(0 if high == low else 1 / (high - low))
 
 
 @njit(nogil=True, cache=True)
-def slope(dst, low, high, weight):  # type: ignore[no-untyped-def]
-    """Difference of two rows, times a weight of `neighbours`."""
+def _slope(dst, low, high, weight):  # type: ignore[no-untyped-def]
+    """Difference of two rows, times a weight of `_neighbours`."""
     for i in range(dst.size):
         dst[i] = (high[i] - low[i]) * weight
 
 
 @njit(nogil=True, cache=True)
-def slope_of_slopes(dst, a, b, low, c, d, high, weight):  # type: ignore[no-untyped-def]
-    """Difference of two differences of rows, each times a weight of `neighbours`."""
+def _slope_of_slopes(dst, a, b, low, c, d, high, weight):  # type: ignore[no-untyped-def]
+    """Difference of two differences of rows, each times a weight of `_neighbours`."""
     for i in range(dst.size):
         dst[i] = ((d[i] - c[i]) * high - (b[i] - a[i]) * low) * weight
 
 
 @njit(nogil=True, cache=True)
-def slope_along(dst, src, begin):  # type: ignore[no-untyped-def]
+def _slope_along(dst, src, begin):  # type: ignore[no-untyped-def]
     """Differences along a row from the voxel ``begin`` on, one-sided at the row's ends."""
     n, last = dst.size, src.size - 1
     if last == 0:

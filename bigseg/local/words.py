@@ -289,6 +289,29 @@ def starts_up_to(starts: Any, bits: Any) -> Any:
 
 
 @inlined
+def bundle_of(z: Any, y: Any, ny: Any, bundle: Any) -> Any:
+    """Number of the bundle that a row of a block lies in."""
+    return z // bundle[0] * ((ny + bundle[1] - 1) // bundle[1]) + y // bundle[1]
+
+
+@inlined
+def runs_of(words: Any, number: Any, w: Any) -> Any:
+    """Where runs start in word w of a bundle, and the number of the run that covers the bits below the first start."""
+    return words[1][number, w], np.uint64(words[2][number, w]) - ONE
+
+
+@inlined
+def whole_word(flat: Any, at: Any, room: Any) -> Any:
+    """Where 64 items can be read from: the array from ``at`` on, or, of its last items, a copy in ``room``."""
+    items = flat
+    if at + WORD > flat.size:
+        for i in range(flat.size - at):
+            room[i] = flat[at + i]
+        items, at = room, 0
+    return items, at
+
+
+@inlined
 def take(component: Any, first: Any, starts: Any, bits: Any, mine: Any) -> Any:
     """Split off the lowest bits of a word that belong to component ``mine``.
 

@@ -9,7 +9,15 @@ import pytest
 from sklearn.cluster import KMeans
 
 from bigseg.errors import ParameterError, ValuesError
-from bigseg.local.centres import NONE, add_members, empty_members, means_of, nearest_centre, powers_of
+from bigseg.local.centres import (
+    NONE,
+    add_members,
+    centre_distances,
+    empty_members,
+    means_of,
+    nearest_centre,
+    powers_of,
+)
 
 
 def planes(features: int, voxels: int = 3001, seed: int = 0) -> np.ndarray:
@@ -31,6 +39,19 @@ def test_nearest_is_that_of_scikit_learn(features: int, clusters: int) -> None:
     model = KMeans(clusters, init=centres, n_init=1, max_iter=1).fit(x.T)
     model.cluster_centers_ = centres
     np.testing.assert_array_equal(found.places[clear], model.predict(np.ascontiguousarray(x.T))[clear])
+
+
+@pytest.mark.parametrize("features", [1, 3, 4, 7, 30])
+def test_distances_are_sums_in_the_order_of_the_features(features: int) -> None:
+    """Distances to all centres are roots of float64 sums, feature after feature, to the bit."""
+    x, centres = planes(features), planes(features, 5, seed=1).T.astype(np.float64)
+    total = np.zeros((5, x.shape[1]))
+    for feature, plane in enumerate(x.astype(np.float64)):
+        away = plane - centres[:, feature, np.newaxis]
+        total += away * away
+    found = centre_distances(x, centres)
+    np.testing.assert_array_equal(found, np.sqrt(total).astype(np.float32))
+    np.testing.assert_array_equal(centre_distances(x[:, 17:], centres), found[:, 17:])
 
 
 def test_crops_do_not_show() -> None:
@@ -84,3 +105,8 @@ def test_what_is_refused() -> None:
     for bad in (np.nan, np.inf, 3e38):
         with pytest.raises(ValuesError, match="NaN, infinite or too large"):
             nearest_centre(np.float32([[0, bad]]), np.float32([[0], [1]]))
+    with pytest.raises(ParameterError, match="found features of shape"):
+        centre_distances(np.zeros((2, 3), np.float32), np.zeros((2, 3)))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValuesError, match="NaN or infinite"):
+            centre_distances(np.float32([[0, bad]]), np.array([[0.0], [1.0]]))

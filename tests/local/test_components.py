@@ -14,7 +14,7 @@ from bigseg.local.bitmask import different
 from bigseg.local.component_paint import paint, shell
 from bigseg.local.component_table import PRODUCTS, first_voxels, measure, measure_products
 from bigseg.local.component_values import extrema, measure_values, measure_values_and_places, shift_of
-from bigseg.local.components import Components, label, label_equal
+from bigseg.local.components import Components, label, label_equal, label_values
 from bigseg.local.faces import shell_of
 from tests.local.masks import in_raster_order, masks, special
 
@@ -80,6 +80,18 @@ def test_equal_values_of_any_view():
     for view in (values[2:, 3:, 25:], *swapped, swapped[0][3:, 2:, 25:], values[::-1, :, 1:]):
         expected = in_raster_order(skimage_label(view, background=0, connectivity=3))
         assert np.array_equal(painted(label_equal(view, 3), view.shape), expected)
+
+
+@given(masks(), st.sampled_from(("int8", "uint16", "int64")), st.sampled_from((1, 30, 2**62)), st.data())
+def test_values_are_objects_wherever_they_lie(mask, dtype, factor, data):
+    """Every value is one component, numbered by its first voxel, if values are close together or far apart."""
+    few = np.random.default_rng(mask.sum()).integers(-3, 4, mask.shape) * mask * min(factor, np.iinfo(dtype).max // 3)
+    values = np.repeat(few, 3, axis=-1)[..., : mask.shape[-1]].astype(dtype)
+    background = data.draw(st.sampled_from((0, int(values.min()))))
+    found = label_values(values, background)
+    names = np.unique(values, return_inverse=True)[1].reshape(mask.shape) + 1
+    assert np.array_equal(painted(found, mask.shape), in_raster_order(np.where(values == background, 0, names)))
+    assert found.n == len(np.setdiff1d(values, [background]))
 
 
 @given(masks(), st.sampled_from((1, 2, 3)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from skimage.metrics import adapted_rand_error, variation_of_information
@@ -45,11 +47,22 @@ def test_the_order_of_pairs_does_not_matter() -> None:
 
 
 def test_large_objects_do_not_overflow() -> None:
-    """Objects of 1e12 voxels: the share of pairs is that of smaller ones, to their size."""
+    """Objects of 1e12 voxels: shares of pairs as of Python's integers, entropies those of smaller ones."""
     true, found, voxels = pairs(*grains(1))
     large = partition(true, found, voxels * 10**11)
-    assert large.split == pytest.approx(partition(true, found, voxels).split, rel=1e-12)
-    assert 0 < large.rand_error < 1
+    small = partition(true, found, voxels)
+    assert [large.split, large.merge] == pytest.approx([small.split, small.merge], rel=1e-12)
+    rows: Counter[int] = Counter()
+    columns: Counter[int] = Counter()
+    both = 0
+    for a, b, count in zip(true.tolist(), found.tolist(), (voxels * 10**11).tolist(), strict=True):
+        if a:
+            rows[a] += count
+            columns[b] += count
+            both += count * (count - 1)
+    of_rows, of_columns = (sum(n * (n - 1) for n in sizes.values()) for sizes in (rows, columns))
+    wanted = [1 - 2 * both / (of_rows + of_columns), both / of_rows, both / of_columns]
+    assert [large.rand_error, large.rand_precision, large.rand_recall] == pytest.approx(wanted, rel=1e-14)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bigseg.local.features import stack as stack_module
 from bigseg.local.features.picking import features_at
 from bigseg.local.features.stack import features_of
 from bigseg.local.sampling import chosen_in, hashes, limit_of
@@ -29,6 +30,22 @@ def test_picked_features_are_those_of_all(shape: tuple[int, ...], alone: bool) -
         found = features_at(stack, [x], keep, places, start, alone)
         assert found.tobytes() == expected[:, places].tobytes()
     assert features_at(stack, [x], keep, places[:0], start).shape == (len(stack.names), 0)
+
+
+@pytest.mark.parametrize("shape", [(14, 39, 23), (90, 41)])
+def test_picked_features_do_not_depend_on_tiles(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planes at a time, and strips of their rows: voxels of a part of the array, of any of its rows, in any order."""
+    x = textured(shape, "uint16")
+    stack = Features(intensity=True, gaussian=1).stack(Spec(shape, x.dtype, "zyx"[-len(shape) :], (1.0,) * len(shape)))
+    keep = whole(shape)
+    expected = features_of(stack, [x], keep).reshape(len(stack.names), -1)
+    picked = np.zeros(shape, bool)
+    picked[tuple(slice(3, -2) for _ in shape)] = np.random.default_rng(2).random([n - 5 for n in shape]) < 0.3
+    places = np.random.default_rng(3).permutation(np.flatnonzero(picked))
+    for limit in (1, 20_000, 1 << 20):
+        monkeypatch.setattr(stack_module, "MATRIX_BYTES", limit)
+        assert len(list(stack.tiles([x], keep))) > 1 or limit > 20_000
+        assert features_at(stack, [x], keep, places, alone=False).tobytes() == expected[:, places].tobytes()
 
 
 @pytest.mark.parametrize("shape", [(7, 9, 11), (20, 31)])
@@ -56,4 +73,4 @@ def test_limit_leaves_enough() -> None:
     """Of as many voxels as there are or fewer all are looked at; else a few more than are wanted."""
     assert limit_of(10, 10) == limit_of(10, 3) == (1 << 64) - 1
     assert 10_000 < 10**9 * limit_of(10_000, 10**9) / 2**64 < 11_300
-    assert limit_of(0, 10**12) >= 0
+    assert 10**12 * limit_of(0, 10**12) / 2**64 == pytest.approx(12)

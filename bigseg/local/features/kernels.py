@@ -16,8 +16,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from bigseg.local.derivatives import add_square
 from bigseg.local.eigen import all_eigenvalues_of_rows
-from bigseg.local.tensors import neighbours, slope, slope_along, slope_of_slopes
+from bigseg.local.reflect import mirror_row
+from bigseg.local.tensors import around, second_differences
 
 
 @njit(nogil=True, cache=True)
@@ -82,13 +84,13 @@ def smooth_rows(planes, y, x, weights, wanted, slots, lines, smooth, gradient, l
                         _odd(to, source, base, at, reads, wy)
                     else:
                         _even(to, source, base, at, reads, wy)
-                    _mirror(line, x, reads)
+                    mirror_row(line, x)
                 if n == 1:
                     _odd(dst, line, 0, shifts, 1, wx)
                 else:
                     _even(dst, line, 0, shifts, 1, wx)
                 if 0 < n < 4:
-                    _add_square(gradient[slot, j], found, n == 1)
+                    add_square(gradient[slot, j], found, n == 1)
                 elif n > 4:
                     _add(laplacian[slot, j], found)
             if gradient.size:
@@ -103,43 +105,13 @@ def hessian_planes(smooth, first, shape, begins, axes, work, chunk, out):  # typ
     the ring begins, and those at which the result does; work: 9 rows; out: (axes, planes, rows, columns).
     """
     _, planes, height, width = out.shape
-    nz, ny, _ = shape
-    inside = begins[3] - begins[1]
     # Always whole rows, then parts of them: of others Numba does not know that they are contiguous.
     rows = work[:3] if axes == 2 else work[:6]
-    row_z, row_y, row_x = work[6], work[7], work[8]
     for k in range(planes):
-        z = first + k
-        z0, z1, wz = neighbours(z, nz)
-        a0, a1, wa = neighbours(z0, nz)
-        b0, b1, wb = neighbours(z1, nz)
-        z, z0, z1 = z % len(smooth), z0 % len(smooth), z1 % len(smooth)
-        a0, a1, b0, b1 = a0 % len(smooth), a1 % len(smooth), b0 % len(smooth), b1 % len(smooth)
+        z, wz = around(first + k, shape[0], 0, smooth.shape[0])
         for j in range(height):
-            y = begins[2] + j
-            y0, y1, wy = neighbours(y, ny)
-            c0, c1, wc = neighbours(y0, ny)
-            d0, d1, wd = neighbours(y1, ny)
-            y, y0, y1 = y - begins[0], y0 - begins[0], y1 - begins[0]
-            c0, c1, d0, d1 = c0 - begins[0], c1 - begins[0], d0 - begins[0], d1 - begins[0]
-            n = 0
-            if axes == 3:
-                slope(row_z, smooth[z0, y], smooth[z1, y], wz)
-                low, high = smooth[a0, y, inside:], smooth[a1, y, inside:]
-                lower, higher = smooth[b0, y, inside:], smooth[b1, y, inside:]
-                slope_of_slopes(rows[0][:width], low, high, wa, lower, higher, wb, wz)
-                low, high = smooth[z0, y0, inside:], smooth[z1, y0, inside:]
-                lower, higher = smooth[z0, y1, inside:], smooth[z1, y1, inside:]
-                slope_of_slopes(rows[1][:width], low, high, wz, lower, higher, wz, wy)
-                slope_along(rows[2][:width], row_z, inside)
-                n = 3
-            plane = smooth[z]
-            slope(row_y, plane[y0], plane[y1], wy)
-            slope_along(row_x, plane[y], 0)
-            low, high, lower, higher = plane[c0, inside:], plane[c1, inside:], plane[d0, inside:], plane[d1, inside:]
-            slope_of_slopes(rows[n][:width], low, high, wc, lower, higher, wd, wy)
-            slope_along(rows[n + 1][:width], row_y, inside)
-            slope_along(rows[n + 2][:width], row_x, inside)
+            y, wy = around(begins[2] + j, shape[1], begins[0], smooth.shape[1])
+            second_differences(smooth, z, wz, y, wy, begins[3] - begins[1], width, work, rows)
             all_eigenvalues_of_rows(rows, chunk, out[:, k, j])
 
 
@@ -163,24 +135,6 @@ def transpose(planar, out):  # type: ignore[no-untyped-def]
             for i in range(first, last):
                 out[at] = a[i]
                 at += features
-
-
-@njit(nogil=True, cache=True)
-def _mirror(line, x, reads):  # type: ignore[no-untyped-def]
-    for i in range(x.before):
-        line[i] = line[x.before + x.voxels[i] - x.start]
-    for i in range(x.before + reads, line.size):
-        line[i] = line[x.before + x.voxels[i] - x.start]
-
-
-@njit(nogil=True, cache=True)
-def _add_square(dst, src, fresh):  # type: ignore[no-untyped-def]
-    if fresh:
-        for i in range(dst.size):
-            dst[i] = src[i] * src[i]
-    else:
-        for i in range(dst.size):
-            dst[i] += src[i] * src[i]
 
 
 @njit(nogil=True, cache=True)

@@ -8,9 +8,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from bigseg.grid import Box
 from bigseg.local.features.stack import Stack
 from bigseg.local.linear import Float32
-from bigseg.local.reflect import Array
+from bigseg.local.reflect import Array, shape_of
 
 CALL = 20_000
 """Voxels whose features cost as much time as beginning with a window of one, for one filter: 0.2 ms."""
@@ -39,8 +40,8 @@ def features_at(
 
     Notes
     -----
-    Costs the features of all of keep, or those of a box of the halo's size a voxel: for one voxel in 100,000 and 15
-    features of sigmas to 2 a tenth.
+    Costs the features of the smallest box that holds the voxels, or those of a box of the halo's size a voxel: for one
+    voxel in 100,000 and 15 features of sigmas to 2 a tenth.
 
     Examples
     --------
@@ -49,29 +50,29 @@ def features_at(
     >>> features_at(stack, [np.arange(12).reshape(3, 4)], (slice(1, 3), slice(0, 4)), np.array([6, 1]))
     array([[10.,  5.]], dtype=float32)
     """
-    shape = tuple(part.stop - part.start for part in keep)
-    first = tuple(start) or (0,) * stack.ndim
     out: Float32 = np.empty((len(stack.names), places.size), np.float32)
     if not places.size:
         return out
+    where = np.unravel_index(places, shape_of(keep))
+    low, high = tuple(int(axis.min()) for axis in where), tuple(int(axis.max()) + 1 for axis in where)
+    inner = Box(*(tuple(k.start + p for k, p in zip(keep, end, strict=True)) for end in (low, high)))
+    first = tuple(s + p for s, p in zip(tuple(start) or (0,) * stack.ndim, low, strict=True))
+    index = np.ravel_multi_index([axis - p for axis, p in zip(where, low, strict=True)], inner.shape)
+    del where
     if alone is None:
-        alone = places.size * (CALL + prod(2 * d + 1 for d in stack.depth())) < prod(shape)
+        alone = places.size * (CALL + prod(2 * d + 1 for d in stack.depth())) < inner.size
     if alone:
-        for column, place in enumerate(np.stack(np.unravel_index(places, shape), axis=1).tolist()):
-            alone_at = tuple(slice(k.start + p, k.start + p + 1) for k, p in zip(keep, place, strict=True))
-            box, voxel = _around(alone_at, stack.depth(), arrays[0].shape)
-            origin = tuple(a + p for a, p in zip(first, place, strict=True))
-            for tile in stack.tiles([array[box] for array in arrays], voxel, origin):
+        for column, place in enumerate(index):
+            at = tuple(int(p) for p in np.unravel_index(place, inner.shape))
+            voxel = Box(*(tuple(a + p + n for a, p in zip(inner.start, at, strict=True)) for n in (0, 1)))
+            outer = voxel.grow(stack.depth(), arrays[0].shape)
+            origin = tuple(a + p for a, p in zip(first, at, strict=True))
+            for tile in stack.tiles([array[outer.slices] for array in arrays], voxel.within(outer), origin):
                 out[:, column] = tile.planes[:, 0]
         return out
-    where = np.unravel_index(places, shape)
-    for tile in stack.tiles(arrays, keep, first):
-        inside = np.ones(places.size, np.bool_)
-        for axis, part in zip(where, tile.part, strict=True):
-            inside &= (axis >= part.start) & (axis < part.stop)
-        here = np.flatnonzero(inside)
-        beside = [axis[here] - part.start for axis, part in zip(where, tile.part, strict=True)]
-        out[:, here] = tile.planes[:, np.ravel_multi_index(beside, [p.stop - p.start for p in tile.part])]
+    for tile in stack.tiles(arrays, inner.slices, first):
+        here, beside = _in_tile(index, tile.part, inner.shape)
+        out[:, here] = tile.planes[:, beside]
     return out
 
 
@@ -80,11 +81,14 @@ def picking_bytes(stack: Stack, outer: Sequence[int], inner: Sequence[int], dtyp
     return stack.memory(outer, inner, dtypes) + (8 * len(stack.names) + 64) * voxels
 
 
-def _around(
-    part: tuple[slice, ...], depth: Sequence[int], shape: Sequence[int]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """A part with its halo, as far as the arrays reach, and where the part lies in that."""
-    low = [max(0, p.start - d) for p, d in zip(part, depth, strict=True)]
-    high = [min(n, p.stop + d) for p, d, n in zip(part, depth, shape, strict=True)]
-    voxel = tuple(slice(p.start - a, p.stop - a) for p, a in zip(part, low, strict=True))
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), voxel
+def _in_tile(
+    index: NDArray[np.int64], part: tuple[slice, ...], shape: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which voxels of a box lie in a tile, planes of the box or strips of their rows, and their places in it."""
+    planes, rows = (slice(0, 1), *part)[-3:-1]
+    width, plane = shape[-1], shape[-2] * shape[-1]
+    here = np.flatnonzero((index >= planes.start * plane) & (index < planes.stop * plane))
+    z, rest = np.divmod(index[here], plane)
+    inside = (rest >= rows.start * width) & (rest < rows.stop * width)
+    beside = (z - planes.start) * ((rows.stop - rows.start) * width) + rest - rows.start * width
+    return here[inside], beside[inside]

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from bigseg.errors import ParameterError
 from bigseg.local.features.tally import POWERS, STEP, UPPER, Counting, Search, Tables, moments
 from bigseg.local.linear import Float32
-from bigseg.local.ordered import places
+from bigseg.local.ordered import between, places
 
 Kind = Literal["standard", "robust", "minmax", "quantile"]
 KINDS = ("standard", "robust", "minmax", "quantile")
@@ -257,8 +257,7 @@ class Fit:
     def _finished(self, search: Search) -> Scaling:
         before, after, weight = places(self.voxels, self.shares)
         low, high = search.values(before), search.values(after)
-        # Starting from the nearer neighbour, as numpy does, keeps the last bit.
-        known = np.where(weight < 0.5, low + (high - low) * weight, high - (high - low) * (1 - weight))
+        known = between(low, high, weight)
         if self.kind == "quantile":
             # Rounding between two voxels may turn neighbours round.
             rows = np.maximum.accumulate(known, axis=1)

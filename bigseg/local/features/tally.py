@@ -22,7 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError, ValuesError
-from bigseg.local.keys import key_order
+from bigseg.local.keys import in_order, key_order
 from bigseg.local.linear import Float32
 
 Tables = Mapping[str, NDArray[Any]]
@@ -139,9 +139,7 @@ class Search:
         found = np.empty((len(self.prefixes), ranks.size))
         for row, known, under in zip(found, self.prefixes, self.below, strict=True):
             keys = np.array(known, np.uint32)[np.searchsorted(under, ranks, side="right") - 1]
-            back = _KEYS.back
-            bits = keys ^ np.where(keys >= back.top, back.high, back.low)
-            row[:] = bits.astype(np.uint32).view(np.float32) + 0.0  # -0.0 and 0.0 have two keys but are one value
+            row[:] = in_order(keys, _KEYS.back).view(np.float32) + 0.0  # -0.0 and 0.0 have two keys but are one value
         return found
 
 
