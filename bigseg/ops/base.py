@@ -91,6 +91,20 @@ class Site:
                 found.append(node)
         return tuple(found)
 
+    def volume(self, name: str, what: str) -> Field:
+        """The step or input that a parameter names; ``what`` says which, for the message.
+
+        Raises
+        ------
+        PipelineError
+            When it is none before this step.
+        """
+        found = self.steps.get(name)
+        if not isinstance(found, Field):
+            known = ", ".join(key for key, item in self.steps.items() if isinstance(item, Field))
+            raise PipelineError(f"step {self.name!r}: {what} {name!r} is no volume before it; those are {known}")
+        return found
+
 
 class Op(BaseModel):
     """Base of every operation."""
@@ -126,6 +140,16 @@ class Op(BaseModel):
             many = isinstance(value, (tuple, list))
             replaced[name] = tuple(value_of(v, values) for v in value) if many else value_of(value, values)
         return self.model_copy(update=replaced) if replaced else self
+
+    def in_piece(self, piece: Box, spec: Spec) -> Op:
+        """The same on a piece of a volume, which is then one of its own: the regions that it names, moved.
+
+        Raises
+        ------
+        ParameterError
+            When the piece holds nothing of a region that is needed.
+        """
+        return self
 
     def outside(self, spec: Spec) -> float:
         """With ``masked = "input"``: the value that voxels outside of a mask get, which is never foreground."""
@@ -217,11 +241,11 @@ def value_of(value: Any, values: Values) -> Any:
     Raises
     ------
     ValuesError
-        When the step found no such value, as a method of ``try_all`` that failed.
+        When the step found no such value, as a method of ``try_all`` that failed, or a figure that nothing gives.
     """
     if isinstance(value, str) and (match := REFERENCE.match(value)):
         found = values[match[1]]
-        if match[2] not in found:
+        if found.get(match[2]) is None:
             why = found.get("failed", {}).get(match[2], "it has no such value")
             raise ValuesError(f"{value} is not known, as step {match[1]!r} did not find it: {why}")
         return found[match[2]]

@@ -1,37 +1,37 @@
 """Basins of a volume from those of its blocks: which trees continue where, and which basins are merged.
 
-1. pass: the trees of every block, where they leave it, saddles, and the trees on the faces that meet other blocks;
-2. ``groups``: bricks of up to 4 x 4 x 4 blocks are joined, two parts at a time, across the plane between them::
+1. pass: the trees of every block, where they leave it, and saddles; what a block knows all saddles of is settled
+   (`bigseg.local.saddles`), and of the rest what is open is kept: trees, and their voxels on the faces;
+2. `JoinBasins`: the tree of super-blocks (`bigseg.ops.superblocks`). The children of each are joined two parts at a
+   time, across the plane between them, and settled::
 
        ┌───┬───┐   ┌───────┐     a tree that leads into the other part continues in the tree found on its face;
-       ├───┼───┤ > ├───────┤ >   then basins that the part knows all saddles of are settled (`bigseg.local.saddles`)
-       └───┴───┘   └───────┘     and numbered anew: what is left are objects, and trees on the part's surface
+       ├───┼───┤ > ├───────┤ >   then basins that the part knows all saddles of are merged, or stay for good,
+       └───┴───┘   └───────┘     and are numbered anew
 
-3. ``merge``: the bricks are joined in the same way, in one task; objects get the ids 1..N in raster order of their
-   first voxels.
-
-Every block's map from its trees to those of its brick, and every brick's map to ids, are kept in scratch.
+Objects that are done lie in rows as those of components do (`bigseg.ops.rows`), and are numbered as these are
+(`bigseg.ops.numbering`). So a task holds the trees on the surfaces of the parts that it joins, never all objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigseg.engine.field import Array, Values, Visit, Workspace
-from bigseg.errors import ExactnessError, ValuesError
+from bigseg.errors import ExactnessError
 from bigseg.grid import Box, Grid, Shape
-from bigseg.local.digest import digest
 from bigseg.local.drainage import Basins, drain, drain_working_bytes
 from bigseg.local.saddles import Saddles, follow, settle
+from bigseg.ops.labelling import check_of
+from bigseg.ops.merging import face_voxels, fates, place_of
+from bigseg.ops.rows import order_of_done, packed
+from bigseg.ops.superblocks import Intervals, Tree
 
-BRICK = {1: 64, 2: 8, 3: 4}
-"""Blocks along each axis that one task joins."""
 NEVER = np.iinfo(np.int64).max
 SHARE = 0.25
 """Trees that lead out of a block for each voxel of its surface, measured on smooth distances: 0.17 to 0.21."""
@@ -39,7 +39,7 @@ TREE_BYTES = 60
 """Held for a tree while two parts are joined: 18 and faces of each part and of their union, its map, and indices."""
 
 Maps = dict[int, NDArray[np.int32]]
-"""By number of a leaf (a block, a brick): for each of its trees the tree of the part that it is in."""
+"""By number of a leaf (a block, a child): for each of its trees the tree of the part that it is in."""
 
 
 @dataclass(frozen=True)
@@ -69,35 +69,54 @@ class Part:
         """How many."""
         return len(self.place)
 
-    def arrays(self) -> dict[str, Array]:
-        """As it is kept in scratch."""
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """Trees that the rest of the volume may change: they lead out, lie on a face, or have a saddle left."""
+        found = np.append(False, self.height == 0)
+        for face in self.faces.values():
+            found[face.reshape(-1)] = True
+        found[1:][self.saddles.pairs.reshape(-1)] = True
+        return found[1:]
+
+    def stored(self, grid: Grid) -> tuple[dict[str, Array], Array]:
+        """As it is kept in scratch: what is open, and rows of what is done; and `fates` of its trees."""
+        still = self.open
+        rows = {"first": self.first}
+        done = order_of_done(rows, still)
+        number = (np.cumsum(still) - 1).astype(np.int32)
+        table = np.append(np.int32(0), number + np.int32(1))
         flat: dict[str, Array] = {
             "box": np.array([self.box.start, self.box.stop], np.int64),
-            "place": self.place,
-            "height": self.height,
-            "first": self.first,
-            "pairs": self.saddles.pairs,
+            "place": self.place[still],
+            "height": self.height[still],
+            "pairs": number[self.saddles.pairs],
             "saddles": self.saddles.height,
             "voxels": self.saddles.voxels,
         }
-        return flat | {f"face-{axis}-{side}": face for (axis, side), face in self.faces.items()}
+        flat |= {f"face-{axis}-{side}": table[face] for (axis, side), face in self.faces.items()}
+        return flat | packed(rows, still, done, Intervals(grid)), fates(still, done)
 
     @classmethod
     def read(cls, space: Workspace, stage: str, number: int) -> Part:
-        """The part that a block or a brick left in scratch."""
+        """The open trees that a block or a super-block left in scratch."""
         found = space.scratch.read(stage, number)
         start, stop = (tuple(int(n) for n in corner) for corner in found["box"])
         saddles = Saddles(found["pairs"], found["saddles"], found["voxels"])
         sides = {(axis, side): f"face-{axis}-{side}" for axis in range(len(start)) for side in (0, 1)}
         faces = {key: found[name] for key, name in sides.items() if name in found}
-        return cls(Box(start, stop), found["place"], found["height"], found["first"], saddles, faces)
+        return cls(Box(start, stop), found["place"], found["height"], found["open-first"], saddles, faces)
 
 
 @dataclass(frozen=True)
 class CollectBasins:
-    """Pass 1 on one block: its trees, saddles and faces."""
+    """Pass 1 on one block: its trees, saddles and faces, settled as far as a block can tell.
+
+    Stored: `Part.stored`; ``trees``, for each tree of the block the one that it is settled in, by rising first voxels;
+    ``open``, the numbers of these that are open, as they are stored; ``check``.
+    """
 
     shape: Shape
+    least: float
 
     def memory(self, inner: Shape) -> int:
         """Labels, ends of trees, and what is kept."""
@@ -111,7 +130,14 @@ class CollectBasins:
         """A part, and a check of its trees; ``arrays`` are pointers, codes and heights."""
         pointers, code, heights = arrays
         found = drain(pointers, code, heights)
-        return part_of(found, visit.block.inner, self.shape).arrays() | {"check": check_of(found)}
+        check = check_of_trees(found)
+        part = part_of(found, visit.block.inner, self.shape)
+        del found
+        part, maps = settled(part, {0: np.arange(part.trees, dtype=np.int32)}, self.least)
+        kept, fate = part.stored(visit.grid)
+        place = np.empty(part.trees, np.int32)
+        place[np.argsort(part.first, kind="stable")] = np.arange(part.trees, dtype=np.int32)
+        return kept | {"check": check, "trees": place[maps[0]], "open": place[fate > 0] + np.int32(1)}
 
 
 def part_of(found: Basins, inner: Box, shape: Shape) -> Part:
@@ -136,115 +162,49 @@ def part_of(found: Basins, inner: Box, shape: Shape) -> Part:
 
 
 @dataclass(frozen=True)
-class JoinBrick:
-    """The trees of a brick of blocks, from those of its blocks.
+class JoinBasins:
+    """The trees of a super-block, from the open ones of its children.
 
-    Memory: about 60 bytes for each tree that leads out of the brick or its halves, which are joined one after the
-    other, and 8 for each tree of the blocks, in maps: 5 MiB for 64 blocks of 64^3.
+    Memory: about 60 bytes for each tree that is open in one of the children, and 8 in maps. Stored a super-block:
+    `Part.stored`; ``child-K``, the `fates` of the open trees of its K-th child.
     """
 
     name: str
     source: str
     least: float
 
-    def units(self, grid: Grid) -> int:
-        """One task a brick."""
-        return len(bricks(grid))
+    def units(self, grid: Grid) -> tuple[int, ...]:
+        """One task a super-block."""
+        return Tree(grid).rounds
 
     def memory(self, grid: Grid) -> int:
-        """Trees of all blocks in maps, of the surfaces of halves in full."""
-        brick = BRICK[len(grid.shape)]
-        blocks = tuple(min(brick, n) for n in grid.counts)
-        sides = tuple(min(b * n, s) for b, n, s in zip(blocks, grid.block, grid.shape, strict=True))
-        maps = 8 * SHARE * _surface(grid.block) * prod(blocks)
-        return int(maps + TREE_BYTES * SHARE * _surface(sides)) + (8 << 20)
+        """The trees on the faces of the children of one super-block."""
+        return (8 << 20) + int((TREE_BYTES + 8) * SHARE * face_voxels(Tree(grid)))
 
-    def bind(self, values: Values) -> JoinBrick:
+    def bind(self, values: Values) -> JoinBasins:
         """Nothing to bind."""
         return self
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """Join the blocks of one brick."""
-        grid = space.grid
-        cells = bricks(grid)[unit].inner
+        """Join the children of one super-block."""
+        tree = Tree(space.grid)
+        children = tree.children(tree.at(unit))
+        places = [tree.position(child) for child in children]
 
-        def block(position: Shape) -> tuple[int, Part]:
-            number = grid.at(position).number
-            return number, Part.read(space, self.source, number)
+        def leaf(position: Shape) -> tuple[int, Part]:
+            number = places.index(position)
+            return number, Part.read(space, *place_of(self.name, self.source, tree, children[number]))
 
-        part, maps = gather(cells, block, grid.shape, self.least)
-        space.scratch.write(self.name, unit, part.arrays())
-        for number, trees in maps.items():
-            space.scratch.write(maps_of(self.name), number, {"trees": trees, "brick": np.array([unit])})
+        cells = Box(places[0], tuple(n + 1 for n in places[-1]))
+        part, maps = gather(cells, leaf, space.grid.shape, self.least)
+        kept, fate = part.stored(space.grid)
+        space.scratch.write(self.name, unit, kept | {f"child-{k}": fate[found] for k, found in maps.items()})
         return {}
 
 
-@dataclass(frozen=True)
-class MergeBasins:
-    """The objects of the volume, from the trees of its bricks.
-
-    Memory: about 60 bytes for each tree that leads from one half of the volume to the other, or from a quarter to
-    another, and for each object; 8 for each tree of the bricks, in maps: all in one task, 4.3 MiB for 256^3 of packed
-    grains in bricks of 128^3, in proportion to the surface.
-    """
-
-    name: str
-    source: str
-    least: float
-
-    def units(self, grid: Grid) -> int:
-        """One task."""
-        return 1
-
-    def memory(self, grid: Grid) -> int:
-        """Trees of all bricks in maps, of the surfaces of halves in full; an object in 5,000 voxels is expected."""
-        parts = bricks(grid)
-        sides = tuple(min(BRICK[len(grid.shape)] * n, s) for n, s in zip(grid.block, grid.shape, strict=True))
-        whole = SHARE * _surface(grid.shape) if len(parts) > 1 else 0
-        maps = 8 * (SHARE * _surface(sides) if len(parts) > 1 else 0) * len(parts)
-        return int(maps + TREE_BYTES * (whole + prod(grid.shape) / 5000)) + (8 << 20)
-
-    def bind(self, values: Values) -> MergeBasins:
-        """Nothing to bind."""
-        return self
-
-    def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """Join the bricks, number the objects, write each brick's map to ids."""
-        grid = bricks(space.grid)
-
-        def brick(position: Shape) -> tuple[int, Part]:
-            number = grid.at(position).number
-            return number, Part.read(space, self.source, number)
-
-        part, maps = gather(Box.whole(grid.counts), brick, space.grid.shape, self.least)
-        assert part.height.all()
-        if part.trees >= 2**32:
-            raise ValuesError(f"{self.name}: {part.trees} objects are more than uint32 labels can number: raise h")
-        ids = np.empty(part.trees, np.uint32)
-        ids[np.argsort(part.first)] = np.arange(1, part.trees + 1, dtype=np.uint32)
-        for number, found in maps.items():
-            space.scratch.write(self.name, number, {"ids": ids[found]})
-        return {"objects": part.trees}
-
-
-def bricks(grid: Grid) -> Grid:
-    """The grid of blocks cut into bricks: its boxes hold blocks' positions.
-
-    >>> bricks(Grid((100, 100), (10, 10)))[1].inner
-    Box(start=(0, 8), stop=(8, 10))
-    """
-    return Grid(grid.counts, (BRICK[len(grid.shape)],) * len(grid.shape))
-
-
-def maps_of(name: str) -> str:
-    """Where the blocks' maps to the trees of bricks lie in scratch, by number of block."""
-    return f"{name}.maps"
-
-
-def check_of(found: Basins) -> Array:
+def check_of_trees(found: Basins) -> Array:
     """Count and digest of the first voxels: two passes that find other trees differ here."""
-    first = found.first[found.first >= 0]
-    return np.array([first.size, int(digest(first), 16) & (2**63 - 1)], np.int64)
+    return check_of(found.first[found.first >= 0])
 
 
 def gather(cells: Box, leaf: Callable[[Shape], tuple[int, Part]], shape: Shape, least: float) -> tuple[Part, Maps]:
@@ -347,8 +307,3 @@ def _continued(part: Part, other: Part, axis: int, side: int, shape: Shape) -> t
 def _moved(face: NDArray[np.int32], by: int) -> NDArray[np.int32]:
     """Numbers of trees that come after others."""
     return np.where(face > 0, face + np.int32(by), np.int32(0)) if by else face
-
-
-def _surface(sides: Sequence[int]) -> int:
-    """Voxels on the faces of a box."""
-    return sum(2 * prod(sides) // side for side in sides)

@@ -16,7 +16,7 @@ from bigseg.engine.field import Array, Values, Workspace
 from bigseg.grid import Grid
 from bigseg.ops.conditions import Largest
 from bigseg.ops.labelling import Identity
-from bigseg.ops.rows import Rows, done_rows
+from bigseg.ops.rows import Rows, done_rows, unpaged
 from bigseg.ops.superblocks import Intervals, Node, Tree
 from bigseg.ops.table import Predicate
 from bigseg.ops.values import ranges
@@ -105,20 +105,17 @@ class Shelves:
 
     def known(self, space: Workspace) -> set[str]:
         """Every column of the rows."""
-        start = self._start
-        names = space.scratch.open(self.source, 0).index
-        known = {name.removeprefix(start) for name in names if name.startswith(start)}
-        return known | {"value"} if self.identity == "equal" else known
-
-    @property
-    def _start(self) -> str:
-        """Of the names of arrays that every block has, if with no rows."""
-        return "row-" if self.identity == "equal" else "open-"
+        part = space.scratch.open(self.source, 0)
+        if self.identity == "equal":
+            return {*unpaged(part, slice(0)), "value"}
+        return {name.removeprefix("open-") for name in part.index if name.startswith("open-")}
 
     def no_rows(self, space: Workspace) -> Rows:
         """Every column, without a row."""
-        first = space.scratch.read(self.source, 0)
-        return {name: first[f"{self._start}{name}"][:0] for name in self.known(space) - {"value"}}
+        part = space.scratch.open(self.source, 0)
+        if self.identity == "equal":
+            return unpaged(part, slice(0))
+        return {name: part.read([f"open-{name}"])[f"open-{name}"][:0] for name in self.known(space)}
 
 
 @dataclass(frozen=True)

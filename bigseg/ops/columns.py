@@ -43,6 +43,17 @@ def geometry(rows: Rows, shown: Array, spec: Spec, groups: Collection[str] = EVE
     return columns
 
 
+def also_named(columns: Rows) -> Rows:
+    """Columns, and under its shorter names what expressions may name so, as far as it is there."""
+    names = {"volume": "area", "equivalent_diameter": "equivalent_diameter_area"}
+    return columns | {short: columns[name] for short, name in names.items() if name in columns}
+
+
+def notes_of(spec: Spec) -> dict[str, str]:
+    """What lengths and axes of a table are in, for its file."""
+    return {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
+
+
 def _size(rows: Rows, shown: Array, spec: Spec) -> Rows:
     size = rows["size"][shown]
     area = size * float(prod(spec.spacing))

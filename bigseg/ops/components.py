@@ -27,10 +27,11 @@ from bigseg.errors import ExactnessError
 from bigseg.grid import Box, Shape
 from bigseg.local.component_paint import paint
 from bigseg.local.component_table import first_voxels
+from bigseg.local.raster import in_volume
 from bigseg.ops.base import Site
 from bigseg.ops.choosing import FindLimits, Shelves, View
 from bigseg.ops.labelling import CollectComponents, Foreground, Identity, Labelling, check_of
-from bigseg.ops.measures import GROUPS, Measure, in_volume
+from bigseg.ops.measures import GROUPS, Measure
 from bigseg.ops.merging import Join
 from bigseg.ops.numbering import HandDown, Ids, Rank, Total
 from bigseg.ops.region_tables import TableRequest, WriteTables
@@ -192,9 +193,7 @@ class Objects:
 
     def _groups(self) -> tuple[str, ...]:
         """What rows must hold: first voxels wherever more than a count is asked, all of it for a table."""
-        if self.tables:
-            return tuple(sorted(GROUPS))
-        if self.kept:
+        if self.tables or self.kept:
             return tuple(sorted(GROUPS))
         conditions = {item for view in self.views for item in (*view.shown, *view.counted)}
         columns = {"size": "size", "box": "low-0", "centre": "sum-0"}

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bigseg.engine.field import Array, Values
+from bigseg.errors import ParameterError, PipelineError
 from bigseg.grid import Shape
-from bigseg.local.expression import Expression, Unit
-from bigseg.local.formula import evaluate
-from bigseg.ops.columns import geometry, intensities, touching
+from bigseg.local.expression import Expression, Unit, parse
+from bigseg.local.formula import evaluate, power_of
+from bigseg.ops.base import Site, value_of
+from bigseg.ops.columns import also_named, geometry, intensities, touching
 from bigseg.ops.measures import GROUPS, Measure
 from bigseg.ops.rows import Rows
 from bigseg.storage.spec import Spec
@@ -129,10 +131,7 @@ def second_columns(ndim: int) -> dict[str, int | None]:
 def measured(rows: Rows, shown: Array, spec: Spec, names: Collection[str]) -> Rows:
     """The columns of `known_columns` that need no intensities, as far as an expression names them."""
     groups = GROUPS | ({"second"} if second_columns(spec.ndim).keys() & set(names) else set())
-    columns = geometry(rows, shown, spec, groups)
-    if "area" in columns:
-        columns |= {"volume": columns["area"], "equivalent_diameter": columns["equivalent_diameter_area"]}
-    return columns
+    return also_named(geometry(rows, shown, spec, groups))
 
 
 def unit_of(spec: Spec) -> Unit:
@@ -149,4 +148,30 @@ def unit_of(spec: Spec) -> Unit:
 
 def bound_numbers(expression: Expression, values: Values) -> tuple[tuple[str, float], ...]:
     """The values of earlier steps that an expression names, by their reference."""
-    return tuple((f"${{{step}.{key}}}", float(values[step][key])) for step, key in expression.references)
+    names = [f"${{{step}.{key}}}" for step, key in expression.references]
+    return tuple((name, float(value_of(name, values))) for name in names)
+
+
+def read_expression(text: str, spec: Spec, tails: tuple[str, ...], site: Site) -> tuple[Expression, Array]:
+    """An expression on a table's columns, and what it gives for no object: its dtype.
+
+    Parameters
+    ----------
+    text : as it stands in the step.
+    spec, tails : as in `known_columns`.
+
+    Raises
+    ------
+    PipelineError
+        When it cannot be read, or names columns that there are not.
+    """
+    powers = known_columns(spec, tails, shapes=True)
+    try:
+        asked = parse(text, powers, unit_of(spec))
+        power_of(asked, powers)
+        sample: dict[str, object] = {name: np.zeros(0, bool if name == "touches_edge" else float) for name in powers}
+        sample |= {f"${{{step}.{key}}}": 1.0 for step, key in asked.references}
+        return asked, evaluate(asked, sample, np.float64)
+    except ParameterError as error:
+        hint = "" if tails or "intensity" not in text else "; intensity columns need `intensity`"
+        raise PipelineError(f"step {site.name!r}: {error}{hint}") from error

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
-from bigseg.errors import PipelineError
 from bigseg.grid import Grid, Shape
 from bigseg.local.keyed_rows import Rows, summed
 from bigseg.local.pairs import across, count_contacts, values_of
 from bigseg.ops.base import Site
+from bigseg.ops.columns import notes_of
 from bigseg.ops.keyed import TOGETHER, Share, Source, TableOp, keyed_table, part_of
-from bigseg.ops.objects import is_mask, refuse_floats
+from bigseg.ops.objects import refuse_masks
 from bigseg.storage.spec import Spec
 
 
@@ -102,8 +102,7 @@ class ContactColumns:
 
     def notes(self) -> Mapping[str, str]:
         """What areas and axes are in."""
-        spec = self.spec
-        return {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
+        return notes_of(self.spec)
 
 
 class Contact(TableOp):
@@ -129,12 +128,7 @@ class Contact(TableOp):
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """Faces within blocks, faces between blocks, added up."""
         (field,) = inputs
-        refuse_floats(field, site, self.op)
-        if is_mask(field):
-            raise PipelineError(
-                f"step {site.name!r}: contact needs labels, its input is a mask, all of one label: put a label or "
-                "split step before it"
-            )
+        refuse_masks(field, site, self.op)
         ndim = field.spec.ndim
         collect = Collect(f"{site.name}.contacts", [field], CollectContacts(field.spec.shape))
         faces = Reduction(f"{site.name}.faces", (collect,), JoinFaces(f"{site.name}.faces", collect.name, ndim))

@@ -79,10 +79,7 @@ class Contingency(TableOp):
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """Pairs of every block, added up."""
         (field,) = inputs
-        second = site.steps.get(self.other)
-        if not isinstance(second, Field):
-            known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
-            raise PipelineError(f"step {site.name!r}: other {self.other!r} is no volume before it; those are {known}")
+        second = site.volume(self.other, "other")
         for volume in (field, second):
             if volume.spec.dtype.kind == "f":
                 raise PipelineError(

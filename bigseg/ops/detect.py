@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
-from bigseg.errors import ParameterError, PipelineError, ValuesError
+from bigseg.errors import PipelineError, ValuesError
 from bigseg.grid import Grid
-from bigseg.local.expression import MOST_CHARACTERS, Expression, parse, references
-from bigseg.local.formula import evaluate, power_of
+from bigseg.local.expression import MOST_CHARACTERS, Expression, references
+from bigseg.local.formula import evaluate
 from bigseg.ops.base import Number, Site, value_of
-from bigseg.ops.components import Seen, depends
-from bigseg.ops.conditions import bound_numbers, known_columns, second_columns, unit_of
+from bigseg.ops.columns import also_named, notes_of
+from bigseg.ops.conditions import bound_numbers, read_expression, second_columns
 from bigseg.ops.keyed import TableOp
-from bigseg.ops.objects import by_label, is_mask, named_volume, refuse_floats
-from bigseg.ops.region_tables import TableRequest
-from bigseg.ops.regions import measure_intensity
+from bigseg.ops.objects import names_of, refuse_masks
+from bigseg.ops.regions import measured_table
 from bigseg.storage.durable import write_file
 from bigseg.storage.partitions import batches
 from bigseg.storage.spec import Spec
@@ -75,9 +73,7 @@ class FindBest:
                 {name: np.concatenate([best.get(name, column[:0]), column]) for name, column in scored.items()}
             )
         best = best or self._scored(self._no_rows())
-        spec = self.spec
-        notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
-        write_table(folder / f"{self.name}.parquet", best, notes)
+        write_table(folder / f"{self.name}.parquet", best, notes_of(self.spec))
         table = io.StringIO()
         import pandas as pd  # which takes half a second to load
 
@@ -108,7 +104,7 @@ class FindBest:
             When a score is no finite number.
         """
         spec, ndim = self.spec, self.spec.ndim
-        score = np.asarray(evaluate(self.score, {**derived(part, spec), **dict(self.numbers)}, np.float64), np.float64)
+        score = np.asarray(evaluate(self.score, {**also_named(part), **dict(self.numbers)}, np.float64), np.float64)
         wrong = np.flatnonzero(~np.isfinite(score))
         if wrong.size:
             raise ValuesError(
@@ -165,30 +161,6 @@ class FindBest:
         yield "]}\n"
 
 
-def derived(part: Columns, spec: Spec) -> Columns:
-    """A table's columns, and those that follow from them: what `select` knows.
-
-    >>> spec = Spec((4, 5), np.dtype("uint8"), ("y", "x"), (1.0, 1.0))
-    >>> part = {"area": np.ones(1), "num_pixels": np.ones(1), **{f"bbox-{k}": np.array([k > 1]) + 0 for k in range(4)}}
-    >>> bool(derived(part, spec)["touches_edge"][0]), float(derived(part, spec)["extent"][0])
-    (True, 1.0)
-    """
-    area, ndim = part["area"], spec.ndim
-    sides = [part[f"bbox-{axis + ndim}"] - part[f"bbox-{axis}"] for axis in range(ndim)]
-    edge = np.zeros(len(area), bool)
-    for axis, size in enumerate(spec.shape):
-        edge |= (part[f"bbox-{axis}"] == 0) | (part[f"bbox-{axis + ndim}"] == size)
-    diameter = np.cbrt(6 * area / np.pi) if ndim == 3 else np.sqrt(4 * area / np.pi)
-    more = {
-        "volume": area,
-        "equivalent_diameter": diameter,
-        "equivalent_diameter_area": diameter,
-        "extent": part["num_pixels"] / prod(sides),
-        "touches_edge": edge,
-    }
-    return more | part
-
-
 class Detect(TableOp):
     """Object detection: boxes and scores of the objects, best first, as JSON, CSV and a table.
 
@@ -236,53 +208,22 @@ class Detect(TableOp):
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """The best rows of the table of a known set of objects, or of the labels of a file."""
         (field,) = inputs
-        refuse_floats(field, site, self.op)
-        if is_mask(field):
-            raise PipelineError(
-                f"step {site.name!r}: detect needs labels, its input is a mask: put a label step before it"
-            )
-        names = (self.intensity,) if isinstance(self.intensity, str) else self.intensity or ()
-        score = self._expression(field.spec, tuple("" if len(names) == 1 else f"-{name}" for name in names), site)
-        seen, table = measured_table(field, site, names, score.names)
-        find = FindBest(site.name, table, field.spec, score, self.min_score, self.top_k)
+        refuse_masks(field, site, self.op)
+        names, spec = names_of(self.intensity), field.spec
+        score = self._expression(spec, tuple("" if len(names) == 1 else f"-{name}" for name in names), site)
+        table = f"{site.name}.objects"
+        axes = bool(second_columns(spec.ndim).keys() & set(score.names))
+        written = measured_table(field, site, table, names, axes)
+        find = FindBest(site.name, table, spec, score, self.min_score, self.top_k)
         keys = ("detections", "left_out", "objects", "json", "csv")
-        return Reduction(site.name, (seen.objects.written,), find, list(site.after(self)), keys)
+        return Reduction(site.name, (written,), find, list(site.after(self)), keys)
 
     def _expression(self, spec: Spec, tails: tuple[str, ...], site: Site) -> Expression:
         """The score, read and found to be numbers on columns that there are."""
-        powers = known_columns(spec, tails, shapes=True)
         text = self.score or ("intensity_mean" if tails == ("",) else "num_pixels")
-        try:
-            asked = parse(text, powers, unit_of(spec))
-            power_of(asked, powers)
-            sample: dict[str, object] = {
-                name: np.zeros(0, bool if name == "touches_edge" else float) for name in powers
-            }
-            sample |= {f"${{{step}.{key}}}": 1.0 for step, key in asked.references}
-            evaluate(asked, sample, np.float64)
-            if not asked.names:
-                raise ParameterError(f"score {text!r:.100}: expected a column, as intensity_mean, or an expression")
-        except ParameterError as error:
-            hint = "" if tails or "intensity" not in text else "; intensity columns need `intensity`"
-            raise PipelineError(f"step {site.name!r}: {error}{hint}") from error
+        asked, _ = read_expression(text, spec, tails, site)
+        if not asked.names:
+            raise PipelineError(
+                f"step {site.name!r}: score {text!r:.100}: expected a column, as intensity_mean, or an expression"
+            )
         return asked
-
-
-def measured_table(field: Field, site: Site, names: Sequence[str], columns: Collection[str]) -> tuple[Seen, str]:
-    """Have the table of a field's objects written, with all that some columns need; gives back its name.
-
-    Parameters
-    ----------
-    names : of the volumes that intensities are of.
-    columns : that an expression names.
-    """
-    seen = by_label(field, site)
-    sources = {name: named_volume(name, site) for name in names}
-    if any(depends(source, seen.objects.merge) for source in sources.values()):
-        seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
-    if second_columns(field.spec.ndim).keys() & set(columns):
-        seen.objects.measure(seen.objects.collect.fields[0], ("second",))
-    asked = tuple((name, measure_intensity(seen.objects, source, site)) for name, source in sources.items())
-    table = f"{site.name}.objects"
-    seen.objects.table(TableRequest(table, seen.objects.view(seen.view), asked))
-    return seen, table

@@ -15,6 +15,7 @@ from bigseg.local.exact_sums import EXPONENTS, PARTS
 from bigseg.ops.base import Masking, Number, Op, Site
 from bigseg.ops.contingency import PairColumns
 from bigseg.ops.keyed import Source, keyed_table
+from bigseg.ops.objects import is_mask
 from bigseg.ops.scoring import (
     CLASS_KEYS,
     ERROR_KEYS,
@@ -94,10 +95,7 @@ class Evaluate(Op):
         return Compared(self.ignore)
 
     def _truth(self, found: Field, site: Site) -> Field:
-        true = site.steps.get(self.truth)
-        if not isinstance(true, Field):
-            known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
-            raise PipelineError(f"step {site.name!r}: truth {self.truth!r} is no volume before it; those are {known}")
+        true = site.volume(self.truth, "truth")
         if true.spec.shape != found.spec.shape:
             raise PipelineError(
                 f"step {site.name!r}: the truth has shape {true.spec.shape}, expected {found.spec.shape} as the "
@@ -117,7 +115,7 @@ class Evaluate(Op):
         if self.kind == "auto":
             if true.spec.dtype.kind == "f":
                 return "values"
-            if floats or (found.spec.kind == "image" and _is_mask(true)):
+            if floats or (found.spec.kind == "image" and is_mask(true)):
                 return "scores"
             return "objects" if "labels" in (found.spec.kind, true.spec.kind) else "classes"
         if self.kind in ("classes", "objects") and floats:
@@ -130,7 +128,7 @@ class Evaluate(Op):
         return self.kind
 
     def _overlaps(self, found: Field, true: Field, site: Site, kind: Kind) -> Reduction:
-        masks = kind == "classes" and (_is_mask(found) or _is_mask(true))
+        masks = kind == "classes" and (is_mask(found) or is_mask(true))
         pairs = f"{site.name}.pairs"
         collect = Collect(pairs, [found, true], CollectOverlaps(self._compared, masks, _bytes(found, true)))
         dtypes = ("uint8", "uint8") if masks else (str(true.spec.dtype), str(found.spec.dtype))
@@ -171,10 +169,6 @@ class Evaluate(Op):
         fold = Reduction(f"{site.name}.fold", (collect,), Fold(f"{site.name}.fold", collect.name, size))
         keys = (*SCORE_KEYS, *CLASS_KEYS, *(ERROR_KEYS if full or spec.dtype.kind == "f" else ()))
         return Reduction(site.name, (fold,), FromScores(site.name, fold.name, **shared), after, keys)
-
-
-def _is_mask(field: Field) -> bool:
-    return field.spec.kind == "mask" or field.spec.dtype.kind == "b"
 
 
 def _bytes(*fields: Field) -> int:

@@ -22,7 +22,8 @@ from bigseg.errors import ValuesError
 from bigseg.grid import Box, Grid, Shape
 from bigseg.local.features.picking import features_at, picking_bytes
 from bigseg.local.features.stack import Stack
-from bigseg.local.sampling import chosen_in, limit_of
+from bigseg.local.raster import in_volume
+from bigseg.local.sampling import chosen_in, limit_of, surely
 from bigseg.ops.statistics import Fold, fan, folded
 
 
@@ -213,8 +214,7 @@ class PickSample:
         most = min(voxels, int(self.wanted + 24 * (sqrt(self.wanted) + 1)))
         if self.counted:
             return most
-        expected = voxels * (limit_of(self.wanted, self.voxels) / (1 << 64))
-        return min(most, int(expected + 12 * (sqrt(expected) + 1)))
+        return min(most, int(surely(voxels * (limit_of(self.wanted, self.voxels) / (1 << 64)))))
 
     def memory(self, outer: Shape, inner: Shape) -> int:
         """The features of a tile, and those of the sample."""
@@ -230,9 +230,7 @@ class PickSample:
         """Hash, index in the volume and features of each."""
         limit = limit_of(self.wanted, self.voxels)
         found = chosen_in(self.seed, limit, box.start, box.shape, volume, inside)
-        within = np.unravel_index(found.places, box.shape)
-        places = [axis + start for axis, start in zip(within, box.start, strict=True)]
-        index = np.ravel_multi_index(places, volume).astype(np.uint64)
+        index = in_volume(found.places, box, volume).astype(np.uint64)
         features = features_at(self.stack, arrays, keep, found.places, box.start)
         return {"hash": found.hashes, "index": index, "features": features}
 

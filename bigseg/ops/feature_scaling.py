@@ -4,8 +4,7 @@
 2. reduction: the scaling; or where the wanted ranks lie (`bigseg.local.features.tally`);
 3. and 5. pass, for quantiles only: features again, the next 8 bits counted; 4. and 6. reduction.
 
-Features are many and a block's partial result few numbers, so features are no fields: one field stands for all of
-them, leaves its tables with the visit of the block, and is itself empty.
+Features are many and a block's partial result few numbers, so features are no fields (`bigseg.ops.feature_sample`).
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
+from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
 from bigseg.grid import Box, Grid, Shape
 from bigseg.local.features.scaling import Fit, Kind, Scaling
 from bigseg.local.features.stack import Stack
+from bigseg.ops.feature_sample import looking
 from bigseg.ops.statistics import Fold, folded
 
 
@@ -51,14 +49,13 @@ def scaling_of(
     """
     fit = Fit(kind, len(stack.names), quantiles)
     dtypes = tuple(str(field.spec.dtype) for field in inputs)
-    spec = inputs[0].spec.but(dtype=np.dtype("uint8"), kind="image")
     found: Reduction | None = None
     for number in range(1, fit.reads + 1):
         title = f"{name}.scaling-{number}"
         before = () if found is None else (found,)
         source = "" if found is None else found.name
-        field = Field(title, spec, TallyFeatures(stack, dtypes, title, fit, source), tuple(inputs), (*after, *before))
-        collect = Collect(f"{title}-tables", [field], CollectTables(title, fit), list(before))
+        look = TallyFeatures(stack, dtypes, fit, source)
+        collect = looking(title, look, inputs, None, (*after, *before), look.table_bytes)
         fold = Reduction(f"{title}-fold", (collect,), Fold(f"{title}-fold", collect.name, fit.table_bytes(number)))
         find = FindScaling(fold.name, fit, source, fit.table_bytes(number))
         last = number == fit.reads
@@ -70,65 +67,43 @@ def scaling_of(
 
 @dataclass(frozen=True)
 class TallyFeatures:
-    """Counts the features of a block; the field itself is empty.
-
-    ``fit`` is that of the reduction ``source``, once it is known.
-    """
+    """Counts the features of a block; ``fit`` is that of the reduction ``source``, once it is known."""
 
     stack: Stack
     dtypes: tuple[str, ...]
-    key: str
     fit: Fit
     source: str
-    haloed = True
 
     @property
     def cost(self) -> float:
-        """Nanoseconds a voxel: the features, and counting each."""
+        """The features, and counting each."""
         return self.stack.cost() + 2.0 * len(self.stack.names)
 
-    def depth(self) -> Shape:
-        """Halo of the features."""
-        return self.stack.depth()
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the tables of a pass, at most."""
+        return max(self.fit.table_bytes(number) for number in range(1, self.fit.reads + 1))
 
     def memory(self, outer: Shape, inner: Shape) -> int:
         """A tile, the rings below it, and the tables."""
-        tables = max(self.fit.table_bytes(number) for number in range(1, self.fit.reads + 1))
-        return self.stack.memory(outer, inner, self.dtypes) + tables
+        return self.stack.memory(outer, inner, self.dtypes) + self.table_bytes
 
     def bind(self, values: Values) -> TallyFeatures:
         """Take over where the ranks lie."""
         return replace(self, fit=Fit.from_dict(values[self.source]["fit"])) if self.source else self
 
-    def compute(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, visit: Visit) -> Array:
-        """Count one block."""
+    def partial(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, volume: Shape, inside: Any) -> Any:
+        """Tables that add up; a scaling is of all voxels, so nobody asks for those inside of a mask."""
+        assert inside is None
         counting = self.fit.counting
         tables = counting.empty()
         for tile in self.stack.tiles(arrays, keep, box.start):
             counting.add(tables, tile.planes)
-        visit.shared[self.key] = tables
-        return np.broadcast_to(np.zeros((), np.uint8), box.shape)
-
-
-@dataclass(frozen=True)
-class CollectTables:
-    """What `TallyFeatures` counted in a block."""
-
-    key: str
-    fit: Fit
-
-    def memory(self, inner: Shape) -> int:
-        """The tables."""
-        return max(self.fit.table_bytes(number) for number in range(1, self.fit.reads + 1))
-
-    def bind(self, values: Values) -> CollectTables:
-        """Nothing to bind."""
-        return self
-
-    def collect(self, arrays: Sequence[Array], visit: Visit) -> Mapping[str, Array]:
-        """Tables that add up."""
-        tables: Mapping[str, Array] = visit.shared.pop(self.key)
         return tables
+
+    def nothing(self) -> Any:
+        """Tables of no voxel."""
+        return self.fit.counting.empty()
 
 
 @dataclass(frozen=True)

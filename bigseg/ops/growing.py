@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array, Field, Values, Visit
-from bigseg.errors import ParameterError, PipelineError
+from bigseg.errors import ParameterError
 from bigseg.grid import Box, Shape
 from bigseg.local import growing
 from bigseg.ops.base import Length, Lengths, LocalOp, Op, Site
@@ -101,12 +101,8 @@ class Grow(Op):
         around = Dilation(footprint=self.footprint or "cross", radius=self.radius)
         mask = None
         if self.mask is not None:
-            node = site.steps.get(self.mask)
-            if not isinstance(node, Field):
-                known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
-                raise PipelineError(f"step {site.name!r}: mask {self.mask!r} is no volume before it; those are {known}")
-            integers(node.spec, f"step {site.name!r}: the mask of grow")
-            mask = node
+            mask = site.volume(self.mask, "mask")
+            integers(mask.spec, f"step {site.name!r}: the mask of grow")
         return grown_field(site.name, field, mask, around, self.iterations)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -12,6 +11,7 @@ from pydantic import Field as Parameter
 from pydantic import field_validator, model_validator
 
 from bigseg.engine.field import Field, Reduction
+from bigseg.errors import unknown
 from bigseg.local.centres import MOST
 from bigseg.local.features.stack import Stack
 from bigseg.ops.base import Masking, Op, Site
@@ -90,9 +90,7 @@ class Kmeans(Op):
     def _known(cls, features: Any) -> Any:
         for name in features if isinstance(features, Mapping) else ():
             if name not in Features.model_fields:
-                near = difflib.get_close_matches(str(name), Features.model_fields, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(sorted(Features.model_fields))}"
-                raise ValueError(f"unknown feature {name!r}, {hint}")
+                raise ValueError(unknown("feature", str(name), Features.model_fields))
         return features
 
     @model_validator(mode="after")

@@ -14,11 +14,11 @@ from bigseg.grid import Box, Shape
 from bigseg.local import bitmask
 from bigseg.local.component_paint import shell
 from bigseg.local.component_table import first_voxels
-from bigseg.local.components import Components, label, label_equal
+from bigseg.local.components import Components, label, label_equal, label_values
 from bigseg.local.digest import digest
 from bigseg.local.faces import shell_of
 from bigseg.ops.base import value_of
-from bigseg.ops.measures import Measure, rows_of
+from bigseg.ops.measures import Measure, row_bytes, rows_of
 from bigseg.ops.rows import Rows, order_of_done, packed
 from bigseg.ops.superblocks import Intervals, Node, Tree
 from bigseg.ops.values import by_value
@@ -26,6 +26,9 @@ from bigseg.ops.values import by_value
 Identity = Literal["touching", "valued", "equal"]
 """What makes two voxels of one object: that they touch; that they touch and hold the same value; or the value alone,
 wherever they lie (label images)."""
+
+EXPECTED = 200
+"""Voxels of a block for each of its components, where the plan asks; smoothed noise has one in 120."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Labelling:
     def label(self, array: Array) -> Components:
         """The components of one block."""
         if self.identity == "equal":
-            return label_equal(array, connectivity=1)
+            return label_values(array)
         if self.identity == "valued":
             return label_equal(array, self.connectivity, self.foreground.background)
         return label(self.foreground.mask(array), self.connectivity)
@@ -92,8 +95,9 @@ class CollectComponents:
     """Of which columns rows are made; none: objects are only counted."""
 
     def memory(self, inner: Shape) -> int:
-        """Runs, rows and planes."""
-        return self.labelling.memory(prod(inner)) + (8 << 20)
+        """Runs; rows as they are measured, chosen and stored (measured: four times their size); planes."""
+        rows = row_bytes(len(self.shape), self.groups, self.measures) * (prod(inner) // EXPECTED)
+        return self.labelling.memory(prod(inner)) + 4 * rows + (8 << 20)
 
     def bind(self, values: Values) -> CollectComponents:
         """With computed thresholds and ranges."""
@@ -111,7 +115,8 @@ class CollectComponents:
         rows = {} if counted else rows_of(found, inner, self.shape, self.measures, arrays, self.groups)
         kept = {"check": check_of(rows["first"])} if "first" in rows else {}
         if self.labelling.identity == "equal":
-            return kept | by_value(rows, arrays[0].reshape(-1)[first_voxels(found)])
+            places = np.unravel_index(first_voxels(found), inner.shape)  # flattening may copy the block
+            return kept | by_value(rows, arrays[0][places])
         return kept | surface(found, rows, self.labelling, visit, arrays[0])
 
 

@@ -14,7 +14,7 @@ from pydantic import Field as Parameter
 from pydantic import WithJsonSchema, field_serializer, field_validator, model_validator
 
 from bigseg.engine.field import Array, Field
-from bigseg.errors import BigsegError, ComputeError, ParameterError, PipelineError, ValuesError
+from bigseg.errors import BigsegError, BlockError, ParameterError, PipelineError, ValuesError
 from bigseg.grid import Shape
 from bigseg.local.histogram import extremes
 from bigseg.ops.base import Lengths, LocalOp, Masking, Op, Site, in_voxels
@@ -184,7 +184,7 @@ class BlockFunction(LocalOp):
             When that has another shape or dtype.
         ValuesError
             When it holds NaN or infinite values.
-        ComputeError
+        BlockError
             When the function raises an error.
         """
         name, wanted = self.function.name, self.output(spec).dtype
@@ -193,7 +193,7 @@ class BlockFunction(LocalOp):
         except BigsegError:
             raise
         except Exception as error:
-            failed = ComputeError(
+            failed = BlockError(
                 f"map_block: the function {name} raised {type(error).__name__}: {error} on an array of shape "
                 f"{array.shape} and dtype {array.dtype}; its traceback is shown with --debug"
             )

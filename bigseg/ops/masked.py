@@ -5,8 +5,9 @@ Operations know nothing of masks; what a mask means follows from what they are (
 - ``result``, every local operation: its result in the mask, 0 elsewhere. It sees the neighbours of a voxel whether
   they lie in the mask or not, so its values in the mask are those without a mask;
 - ``voxels``, histograms and thresholds found from them: only voxels in the mask count;
-- ``input``, hysteresis and label: voxels outside never belong to the foreground, so no object reaches through them;
-- ``own``, clustering: the operation's own, which says what it is.
+- ``input``, hysteresis, label, choices by size and tables of regions: voxels outside never belong to the foreground,
+  so no object reaches through them, and what is known of objects is known of their voxels inside;
+- ``own``, clustering and normalise: the operation's own, which says what it is.
 
 In a block without a voxel of the mask nothing else is read or computed.
 """
@@ -123,12 +124,17 @@ def build_masked(op: Op, inputs: Sequence[Field], mask: Field, site: Site) -> Re
     first = within(inputs[0], mask, f"{site.name}.inside", op.outside(inputs[0].spec))
     result = op.build([first, *inputs[1:]], site)
     if isinstance(result, Reduction) and op.masked == "voxels":
-        for collect in collects(result):
-            if first in collect.fields:
-                itemsize = sum(field.spec.dtype.itemsize for field in collect.fields)
-                collect.fields.append(mask)
-                collect.kernel = Inside(collect.kernel, itemsize)
+        look_inside(result, first, mask)
     return result
+
+
+def look_inside(result: Reduction, field: Field, mask: Field) -> None:
+    """Have what a reduction needs of a field collected from the voxels of a mask alone."""
+    for collect in collects(result):
+        if field in collect.fields:
+            itemsize = sum(item.spec.dtype.itemsize for item in collect.fields)
+            collect.fields.append(mask)
+            collect.kernel = Inside(collect.kernel, itemsize)
 
 
 def collects(root: Reduction) -> list[Collect]:

@@ -19,6 +19,7 @@ from bigseg.local.component_table import PRODUCTS, first_voxels, measure, measur
 from bigseg.local.component_values import extrema, measure_values, measure_values_and_places, shift_of
 from bigseg.local.components import Components
 from bigseg.local.exposed_sums import KINDS, sum_exposed
+from bigseg.local.raster import in_volume
 from bigseg.local.unionfind import split_wide
 from bigseg.local.wide import times, total
 from bigseg.ops.rows import Rows
@@ -198,13 +199,3 @@ def _surface_rows(found: Components, codes: Array, item: Measure, ndim: int) -> 
     if {"open", "closed"} & set(item.what):
         rows["euler"] = np.ascontiguousarray(sums[:, 0])
     return rows
-
-
-def in_volume(local: Array, inner: Box, shape: Shape) -> Array:
-    """Raster indices within a block as raster indices within the volume.
-
-    >>> in_volume(np.array([0, 3]), Box((2, 4), (4, 7)), (10, 10))
-    array([24, 34])
-    """
-    places = np.unravel_index(local.astype(np.int64), inner.shape)
-    return np.ravel_multi_index(tuple(p + a for p, a in zip(places, inner.start, strict=True)), shape).astype(np.int64)

@@ -66,6 +66,11 @@ class Join:
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
         """Join the children of one super-block."""
+        space.scratch.write(self.name, unit, self.joined(unit, space))
+        return {}
+
+    def joined(self, unit: int, space: Workspace) -> dict[str, Array]:
+        """What is stored of one super-block."""
         tree = Tree(space.grid, self.periodic)
         node = tree.at(unit)
         below = Below(self, space, tree, node)
@@ -79,15 +84,11 @@ class Join:
             still[group[mine[(below.faces(block) & np.uint8(sides)) != 0]]] = True
         rows = {name: merged(name, column, group, count) for name, column in below.rows()}
         done = order_of_done(rows, still)
-        fate = np.zeros(count, np.int64)
-        fate[still] = np.arange(1, np.count_nonzero(still) + 1)
-        fate[done] = -np.arange(1, done.size + 1)
-        fate = fate[group]
+        fate = fates(still, done)[group]
         kept = {f"child-{k}": fate[below.ends[k] : below.ends[k + 1]] for k in range(len(below.children))}
         for block, _ in tree.surface(node):
             kept[f"map-{block}"] = below.onward(block, fate)
-        space.scratch.write(self.name, unit, packed(rows, still, done, Intervals(space.grid)) | kept)
-        return {}
+        return packed(rows, still, done, Intervals(space.grid)) | kept
 
     def _touching(self, below: Below) -> Iterator[Array]:
         """Pairs of open components of the children, one array for two blocks that meet."""
@@ -128,7 +129,7 @@ class Below:
     def __init__(self, join: Join, space: Workspace, tree: Tree, node: Node) -> None:
         self.join, self.tree, self.node = join, tree, node
         self.open = lru_cache(PARTS)(space.scratch.open)
-        self.children = [place_of(join, tree, child) for child in tree.children(node)]
+        self.children = [place_of(join.name, join.source, tree, child) for child in tree.children(node)]
         sizes = [int(self._read(stage, number, "n")[0]) for stage, number in self.children]
         self.ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._child_of = {child: k for k, child in enumerate(tree.children(node))}
@@ -178,9 +179,21 @@ class Below:
         return found
 
 
-def place_of(join: Join, tree: Tree, node: Node) -> tuple[str, int]:
-    """Where the partial result of a node lies: stage and number."""
-    return (join.name, tree.unit(node)) if node.level else (join.source, node.number)
+def fates(still: Array, done: Array) -> Array:
+    """What becomes of components: the place (1, 2, ...) among the open ones, or minus the place among those done.
+
+    >>> fates(np.array([True, False, True, False]), np.array([3, 1])).tolist()
+    [1, -2, 2, -1]
+    """
+    fate = np.zeros(still.size, np.int64)
+    fate[still] = np.arange(1, np.count_nonzero(still) + 1)
+    fate[done] = -np.arange(1, done.size + 1)
+    return fate
+
+
+def place_of(join: str, source: str, tree: Tree, node: Node) -> tuple[str, int]:
+    """Where the partial result of a node lies: stage and number; ``join`` has super-blocks, ``source`` blocks."""
+    return (join, tree.unit(node)) if node.level else (source, node.number)
 
 
 def forward(ndim: int, connectivity: int) -> list[Shape]:

@@ -19,13 +19,13 @@ from pydantic import Field as Parameter
 from pydantic import field_validator
 
 from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
-from bigseg.errors import ParameterError, PipelineError
+from bigseg.errors import ParameterError
 from bigseg.grid import Grid
 from bigseg.local.keyed_rows import Rows, summed
 from bigseg.local.neighbours import NOBODY, SLACK, Cloud, Neighbours
 from bigseg.ops.base import Length, Site
 from bigseg.ops.keyed import TOGETHER, Share, Source, TableOp, keyed_table, part_of
-from bigseg.ops.objects import by_label, is_mask, refuse_floats
+from bigseg.ops.objects import by_label, refuse_masks
 from bigseg.ops.region_tables import TableRequest
 from bigseg.storage.partitions import batches
 from bigseg.storage.spec import Spec
@@ -243,11 +243,7 @@ class Nearest(TableOp):
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """A search in the table of a known set of objects, or of the labels of a file."""
         (field,) = inputs
-        refuse_floats(field, site, self.op)
-        if is_mask(field):
-            raise PipelineError(
-                f"step {site.name!r}: nearest needs labels, its input is a mask: put a label step before it"
-            )
+        refuse_masks(field, site, self.op)
         spec = field.spec
         seen = by_label(field, site)
         table = f"{site.name}.objects"

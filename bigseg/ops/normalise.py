@@ -11,16 +11,17 @@ from pydantic import Field as Parameter
 from pydantic import model_validator
 
 from bigseg.engine.field import Array, Field, Reduction, Values, Visit, Workspace
-from bigseg.errors import PipelineError, ValuesError
+from bigseg.errors import ParameterError, ValuesError
 from bigseg.grid import Box, Grid, Shape
 from bigseg.local.counted import rebin
 from bigseg.local.intensity import LinearMap, linear_map
 from bigseg.local.peaks import modes
-from bigseg.ops.base import Op, Site, Told
+from bigseg.ops.base import Masking, Op, Site, Told
 from bigseg.ops.intensity import copied, refuse_names
+from bigseg.ops.masked import look_inside, within
 from bigseg.ops.quantiles import summary
 from bigseg.ops.statistics import BINS, Counts, counts_of
-from bigseg.storage.roi import parse_roi
+from bigseg.storage.roi import in_piece, parse_roi
 from bigseg.storage.spec import Spec
 
 
@@ -89,8 +90,9 @@ class Normalise(Op):
     ``reference``: the mean of a region becomes ``target``, by ``x / mean * target`` (``model: gain``) or
     ``x - mean + target`` (``model: offset``). Statistics are exact (64-bit and half-precision voxels as float32);
     the line is computed in float32, float64 for integers of more than 16 bits and float64; the result is float32.
-    Depth 0. Cost: the passes that find the statistics (one of about 1 ns a voxel a core for 8 and 16 bits; for
-    others one of 2 ns, two for percentiles), then 0.5 ns.
+    Under a ``mask`` the statistics are of its voxels (with a region, still of the region), and the result is 0
+    elsewhere. Depth 0. Cost: the passes that find the statistics (one of about 1 ns a voxel a core for 8 and 16 bits;
+    for others one of 2 ns, two for percentiles), then 0.5 ns.
 
     >>> import numpy as np, bigseg
     >>> bigseg.normalise(np.array([[10, 20, 30]], "uint8"), percentiles=(0, 100))
@@ -100,6 +102,7 @@ class Normalise(Op):
     op: ClassVar[str] = "normalise"
     oracle: ClassVar[str] = "numpy: (x - low) / (high - low) in float32, of numpy.percentile, mean or std; exactly"
     example: ClassVar[str] = "{id: even, op: normalise, percentiles: [1, 99], clip: true}"
+    masked: ClassVar[Masking] = "own"
 
     method: Literal["percentiles", "standard", "reference"] = Parameter(
         "percentiles", description="which statistics become what"
@@ -121,14 +124,38 @@ class Normalise(Op):
             raise ValueError("expected `region` with method reference, and only there")
         return self
 
+    def in_piece(self, piece: Box, spec: Spec) -> Normalise:
+        """With its region in the piece."""
+        if self.region is None:
+            return self
+        region = in_piece(self.region, piece, spec)
+        if region is None:
+            raise ParameterError(f"no voxel of the region {self.region} is looked at")
+        return self.model_copy(update={"region": region})
+
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """Statistics, then the line."""
         (field,) = inputs
+        return mapped(field, site, *self._rule(field, site))
+
+    def build_inside(self, inputs: Sequence[Field], mask: Field, site: Site) -> Field:
+        """Statistics in the mask, then the line there."""
+        (field,) = inputs
+        looked_at = field if self.region is not None else within(field, mask, f"{site.name}.inside")
+        rule, after = self._rule(looked_at, site)
+        if looked_at is not field:
+            look_inside(*after, looked_at, mask)
+        result = mapped(field, site, rule, after)
+        found = within(replace(result, name=f"{site.name}.everywhere"), mask, site.name)
+        return replace(found, tag=result.tag)
+
+    def _rule(self, field: Field, site: Site) -> tuple[NormaliseRule, tuple[Reduction]]:
+        """The line, and the statistics of a field that it follows from."""
         refuse_names(self.op, field.spec)
         region = parse_roi(self.region, field.spec) if self.region is not None else None
         wanted = self.percentiles if self.method == "percentiles" else ()
         found, _ = summary(field, site.name, wanted, region)
-        return mapped(field, site, NormaliseRule(self, found.name), (found,))
+        return NormaliseRule(self, found.name), (found,)
 
 
 @dataclass(frozen=True)
@@ -212,13 +239,7 @@ class MatchIllumination(Op):
         refuse_names(self.op, field.spec)
         after = [self._statistics(field, site.name)]
         if self.reference is not None:
-            other = site.steps.get(self.reference)
-            if not isinstance(other, Field):
-                known = [name for name, item in site.steps.items() if isinstance(item, Field)]
-                raise PipelineError(
-                    f"step {site.name!r}, reference: {self.reference!r} is no input and no step before it that gives "
-                    f"a volume; there are {', '.join(known)}"
-                )
+            other = site.volume(self.reference, "reference")
             refuse_names(self.op, other.spec)
             after.append(self._statistics(other, f"{site.name}.reference"))
         return mapped(field, site, MatchRule(self, tuple(item.name for item in after)), after)

@@ -20,7 +20,7 @@ from bigseg.local.keyed_rows import Rows
 from bigseg.local.pairs import count_pairs, keys_of, values_of
 from bigseg.ops.base import Site
 from bigseg.ops.keyed import Share, Source, TableOp, keyed_table, part_of
-from bigseg.ops.objects import is_mask, named_volume, refuse_floats
+from bigseg.ops.objects import refuse_masks
 
 SHARES = {1: Share(16, 1 / 20), 2: Share(2, 1 / 2)}
 """By bytes of a value: 16 bits of noise give a row for every other voxel, so that a task takes fewer blocks."""
@@ -115,12 +115,8 @@ class ObjectQuantiles(TableOp):
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """Values of every block, added up, label by label."""
         (field,) = inputs
-        refuse_floats(field, site, self.op)
-        if is_mask(field):
-            raise PipelineError(
-                f"step {site.name!r}: object_quantiles needs labels, its input is a mask: put a label step before it"
-            )
-        image = named_volume(self.intensity, site)
+        refuse_masks(field, site, self.op)
+        image = site.volume(self.intensity, "intensity")
         dtype = "uint8" if image.spec.dtype.kind == "b" else str(image.spec.dtype)
         if dtype not in COUNTED:
             raise PipelineError(

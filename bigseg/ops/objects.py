@@ -97,6 +97,7 @@ class RemoveSmall(Op):
     op: ClassVar[str] = "remove_small"
     oracle: ClassVar[str] = "skimage.morphology.remove_small_objects, exactly"
     example: ClassVar[str] = "{id: clean, op: remove_small, min_size: 27}"
+    masked: ClassVar[Masking] = "input"
 
     min_size: Size = Parameter(description='smallest object that is kept: voxels, or with a unit ("100 um3")')
     connectivity: int = Parameter(1, ge=1, le=3, description=OBJECT)
@@ -140,19 +141,9 @@ class CountObjects(Op):
         return Reduction(site.name, (seen.objects.merge,), TellCount(seen.objects.merge.name, number), [], ("objects",))
 
 
-def named_volume(name: str, site: Site) -> Field:
-    """The step or input that an intensity names.
-
-    Raises
-    ------
-    PipelineError
-        When it is none before this step.
-    """
-    source = site.steps.get(name)
-    if not isinstance(source, Field):
-        known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
-        raise PipelineError(f"step {site.name!r}: intensity {name!r} is no volume before it; those are {known}")
-    return source
+def names_of(volumes: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """One name, or several, or none, as a list."""
+    return (volumes,) if isinstance(volumes, str) else volumes or ()
 
 
 def is_mask(field: Field) -> bool:
@@ -212,6 +203,21 @@ def keep(seen: Seen, site: Site, predicate: Predicate, relabel: bool) -> Field:
         )
     view = View(chosen, chosen) if relabel else replace(seen.view, shown=chosen)
     return seen.objects.field(site, view, "labels")
+
+
+def refuse_masks(field: Field, site: Site, op: str) -> None:
+    """What tells objects apart by their labels needs labels.
+
+    Raises
+    ------
+    PipelineError
+    """
+    refuse_floats(field, site, op)
+    if is_mask(field):
+        raise PipelineError(
+            f"step {site.name!r}: {op} needs labels, its input is a mask, all of one label: put a label or split step "
+            "before it"
+        )
 
 
 def refuse_floats(field: Field, site: Site, op: str) -> None:

@@ -10,17 +10,16 @@ import numpy as np
 from pydantic import Field as Parameter
 
 from bigseg.engine.field import Field, Reduction
-from bigseg.errors import ParameterError, PipelineError
-from bigseg.local.expression import MOST_CHARACTERS, Expression, parse, references
-from bigseg.local.formula import evaluate, power_of
-from bigseg.ops.base import Lengths, Op, Site, Size, in_count, in_voxels
+from bigseg.errors import PipelineError
+from bigseg.local.expression import MOST_CHARACTERS, Expression, references
+from bigseg.ops.base import Lengths, Masking, Op, Site, Size, in_count, in_voxels
 from bigseg.ops.choosing import View
 from bigseg.ops.components import Objects, Seen, depends
-from bigseg.ops.conditions import Chosen, Inside, Largest, known_columns, second_columns, unit_of
+from bigseg.ops.conditions import Chosen, Inside, Largest, read_expression, second_columns
 from bigseg.ops.hysteresis import check_connectivity
 from bigseg.ops.labelling import Foreground
 from bigseg.ops.measures import Measure
-from bigseg.ops.objects import OBJECT, RELABEL, find_objects, keep, named_volume, refuse_floats
+from bigseg.ops.objects import OBJECT, RELABEL, find_objects, keep, names_of, refuse_floats
 from bigseg.ops.table import Condition, Predicate
 from bigseg.storage.spec import Spec
 
@@ -39,6 +38,7 @@ class RemoveLarge(Op):
     op: ClassVar[str] = "remove_large"
     oracle: ClassVar[str] = "the mask without skimage.morphology.remove_small_objects(max_size), exactly"
     example: ClassVar[str] = '{id: fine, op: remove_large, max_size: "500 um3"}'
+    masked: ClassVar[Masking] = "input"
 
     max_size: Size = Parameter(description='largest object that is kept: voxels, or with a unit ("100 um3")')
     connectivity: int = Parameter(1, ge=1, le=3, description=OBJECT)
@@ -66,6 +66,7 @@ class KeepLargest(Op):
     op: ClassVar[str] = "keep_largest"
     oracle: ClassVar[str] = "scipy.ndimage.label and numpy.bincount, exactly"
     example: ClassVar[str] = "{id: rock, op: keep_largest, k: 1, connectivity: 1}"
+    masked: ClassVar[Masking] = "input"
 
     k: int = Parameter(1, ge=1, description="how many objects are kept")
     connectivity: int = Parameter(1, ge=1, le=3, description=OBJECT)
@@ -128,6 +129,7 @@ class Select(Op):
     oracle: ClassVar[str] = "the expression on skimage.measure.regionprops_table, exactly"
     example: ClassVar[str] = '{id: grains, op: select, expression: "volume > 100 um3 and not touches_edge"}'
     refers: ClassVar[tuple[str, ...]] = ("intensity",)
+    masked: ClassVar[Masking] = "input"
 
     expression: str = Parameter(
         min_length=1, max_length=MOST_CHARACTERS, description='a condition, as "volume > 100 um3 and not touches_edge"'
@@ -146,8 +148,8 @@ class Select(Op):
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """One more condition on a known set of components, or on a new one, with the measures that it needs."""
         (field,) = inputs
-        names = (self.intensity,) if isinstance(self.intensity, str) else self.intensity or ()
-        sources = {"" if len(names) == 1 else f"-{name}": named_volume(name, site) for name in names}
+        names = names_of(self.intensity)
+        sources = {"" if len(names) == 1 else f"-{name}": site.volume(name, "intensity") for name in names}
         after = site.after(self)
         seen = find_objects(field, site, self.connectivity, self.op)
         needs: list[Field | Reduction] = [*sources.values(), *after]
@@ -163,18 +165,7 @@ class Select(Op):
 
     def _asked(self, spec: Spec, tails: tuple[str, ...], site: Site) -> Expression:
         """The expression, read and found to be a condition on columns that there are."""
-        powers = known_columns(spec, tails, shapes=True)
-        try:
-            asked = parse(self.expression, powers, unit_of(spec))
-            power_of(asked, powers)
-            sample: dict[str, object] = {
-                name: np.zeros(0, bool if name == "touches_edge" else float) for name in powers
-            }
-            sample |= {f"${{{step}.{key}}}": 1.0 for step, key in asked.references}
-            found = evaluate(asked, sample, np.float64)
-        except ParameterError as error:
-            hint = "" if tails or "intensity" not in self.expression else "; intensity columns need `intensity`"
-            raise PipelineError(f"step {site.name!r}: {error}{hint}") from error
+        asked, found = read_expression(self.expression, spec, tails, site)
         if found.dtype != np.bool_ or not asked.names:
             raise PipelineError(
                 f"step {site.name!r}: expression {self.expression!r:.100}: expected a condition on a column, as "

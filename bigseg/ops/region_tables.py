@@ -12,7 +12,7 @@ import numpy as np
 
 from bigseg.engine.field import Array, Values, Workspace
 from bigseg.grid import Grid
-from bigseg.ops.columns import geometry, intensities
+from bigseg.ops.columns import geometry, intensities, notes_of
 from bigseg.ops.measures import Measure
 from bigseg.ops.numbering import Ids
 from bigseg.ops.rows import Rows, done_rows, stacked
@@ -78,15 +78,13 @@ class WriteTables:
 
     def _write(self, path: Path, request: TableRequest, space: Workspace, intervals: range) -> None:
         """One file: the rows of some intervals, one after the other, each in the order of its ids."""
-        spec = self.spec
-        notes = {"spacing": ",".join(map(repr, spec.spacing)), "unit": spec.unit, "axes": ",".join(spec.axes)}
         groups = self._groups(request, space, intervals)
         first = next(groups, None)
         if first is None and len(intervals) < self.units(space.grid):
             return  # a part without a row
         if first is None:
             first = self._columns(request, {**self.ids.shelves.no_rows(space), "id": NOTHING}, NOTHING)
-        write_table(path, chain([first], groups), notes)
+        write_table(path, chain([first], groups), notes_of(self.spec))
 
     def _groups(self, request: TableRequest, space: Workspace, intervals: range) -> Iterator[Rows]:
         """Columns, at most `GROUP` rows at a time."""

@@ -11,10 +11,10 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
 from bigseg.local.component_values import SUMMED
-from bigseg.ops.base import Op, Site
+from bigseg.ops.base import Masking, Op, Site
 from bigseg.ops.components import Objects, depends
 from bigseg.ops.measures import Measure
-from bigseg.ops.objects import by_label, is_mask, named_volume, refuse_floats
+from bigseg.ops.objects import by_label, names_of, refuse_masks
 from bigseg.ops.region_tables import TableRequest
 from bigseg.ops.surface import measure_surface
 
@@ -76,6 +76,7 @@ class Regions(Op):
     )
     example: ClassVar[str] = "{id: regions, op: regions, intensity: input, surface: true}"
     refers: ClassVar[tuple[str, ...]] = ("intensity",)
+    masked: ClassVar[Masking] = "input"
 
     intensity: str | tuple[str, ...] | None = Parameter(
         None, description="the input or step (or a list) whose values are measured on the objects"
@@ -86,23 +87,32 @@ class Regions(Op):
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """A table on a known set of components, or on the labels of a file."""
         (field,) = inputs
-        refuse_floats(field, site, self.op)
-        if is_mask(field):
-            raise PipelineError(
-                f"step {site.name!r}: regions needs labels, its input is a mask: put a label step before it"
-            )
-        seen = by_label(field, site)
-        names = (self.intensity,) if isinstance(self.intensity, str) else self.intensity or ()
-        sources = {name: named_volume(name, site) for name in names}
-        if any(depends(source, seen.objects.merge) for source in sources.values()):
-            seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
-        if self.axes:
-            seen.objects.measure(seen.objects.collect.fields[0], ("second",))
-        if self.surface:
-            measure_surface(seen.objects)
-        asked = tuple((name, measure_intensity(seen.objects, source, site)) for name, source in sources.items())
-        seen.objects.table(TableRequest(site.name, seen.objects.view(seen.view), asked))
-        return seen.objects.written
+        refuse_masks(field, site, self.op)
+        return measured_table(field, site, site.name, names_of(self.intensity), self.axes, self.surface)
+
+
+def measured_table(
+    field: Field, site: Site, name: str, names: Sequence[str], axes: bool, surface: bool = False
+) -> Reduction:
+    """Have a table of the objects of labels written.
+
+    Parameters
+    ----------
+    name : of the table.
+    names : of the volumes that intensities are of.
+    axes, surface : whether second moments, and surfaces, are measured.
+    """
+    seen = by_label(field, site)
+    sources = {volume: site.volume(volume, "intensity") for volume in names}
+    if any(depends(source, seen.objects.merge) for source in sources.values()):
+        seen = by_label(replace(field, tag=None), site)  # measured on what the labels decide: a pass of its own
+    if axes:
+        seen.objects.measure(seen.objects.collect.fields[0], ("second",))
+    if surface:
+        measure_surface(seen.objects)
+    asked = tuple((volume, measure_intensity(seen.objects, source, site)) for volume, source in sources.items())
+    seen.objects.table(TableRequest(name, seen.objects.view(seen.view), asked))
+    return seen.objects.written
 
 
 def measure_intensity(objects: Objects, source: Field, site: Site) -> Measure:

@@ -20,7 +20,7 @@ import numpy as np
 
 from bigseg.engine.field import Array
 from bigseg.ops.superblocks import Intervals
-from bigseg.storage.scratch import Scratch
+from bigseg.storage.scratch import Part, Scratch
 
 Rows = dict[str, Array]
 
@@ -74,10 +74,7 @@ def packed(rows: Rows, still: Array, done: Array, intervals: Intervals) -> Rows:
 
 def pages(rows: Rows, cuts: Iterable[tuple[int, Array]]) -> Rows:
     """The arrays under which the rows of objects that are done are stored, interval by interval."""
-    kinds: dict[str, list[str]] = {}
-    for name, column in rows.items():
-        if name != "first":
-            kinds.setdefault(column.dtype.str, []).append(name)
+    kinds = _kinds({name: column for name, column in rows.items() if name != "first"})
     found: Rows = {"columns": np.frombuffer(json.dumps(kinds).encode(), np.uint8)}
     for interval, chosen in cuts:
         if "first" in rows:
@@ -85,6 +82,33 @@ def pages(rows: Rows, cuts: Iterable[tuple[int, Array]]) -> Rows:
         for kind, names in kinds.items():
             found[f"done-{kind}@{interval}"] = np.stack([rows[name][chosen] for name in names])
     return found
+
+
+def _kinds(rows: Rows) -> dict[str, list[str]]:
+    """The names of columns, by dtype."""
+    kinds: dict[str, list[str]] = {}
+    for name, column in rows.items():
+        kinds.setdefault(column.dtype.str, []).append(name)
+    return kinds
+
+
+def page(rows: Rows) -> Rows:
+    """The arrays under which rows are stored that no interval cuts: `unpaged` reads them."""
+    kinds = _kinds(rows)
+    found: Rows = {"columns": np.frombuffer(json.dumps(kinds).encode(), np.uint8)}
+    return found | {f"rows-{kind}": np.stack([rows[name] for name in names]) for kind, names in kinds.items()}
+
+
+def unpaged(part: Part, rows: slice) -> Rows:
+    """Some rows that `page` made ready to be stored.
+
+    >>> stored = page({"size": np.array([5, 7]), "low": np.array([0, 1])})
+    >>> sorted(stored), stored["rows-<i8"].tolist()
+    (['columns', 'rows-<i8'], [[5, 7], [0, 1]])
+    """
+    kinds = json.loads(part.read(["columns"])["columns"].tobytes())
+    stored = part.read([f"rows-{kind}" for kind in kinds])
+    return {name: stored[f"rows-{kind}"][row, rows] for kind, names in kinds.items() for row, name in enumerate(names)}
 
 
 def counts(scratch: Scratch, stage: str, number: int) -> tuple[int, int]:

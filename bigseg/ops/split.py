@@ -2,9 +2,10 @@
 
 1. fields: distance to the background (capped), smoothed, as 16-bit heights; the flow of each voxel, which needs one
    voxel around it (`bigseg.local.flow`);
-2. pass: every block follows its flow to peaks, or to where it leaves the block; ``groups`` and ``merge`` join the
-   blocks' trees and merge the basins whose peaks rise too little (``basins``);
-3. pass: every block follows its flow again, checks that it finds the same trees, and paints the ids.
+2. pass: every block follows its flow to peaks, or to where it leaves the block; ``join`` joins the blocks' trees,
+   super-block by super-block, and merges the basins whose peaks rise too little (``basins``);
+3. ``rank``, ``merge`` and ``down`` number what is left as components are numbered (``numbering``);
+4. pass: every block follows its flow again, checks that it finds the same trees, and paints the ids.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from bigseg.grid import Box, Shape
 from bigseg.local import drainage, flow
 from bigseg.local.saddles import LIMIT
 from bigseg.ops.base import Length, Lengths, LocalKernel, Masking, Op, Site
-from bigseg.ops.basins import CollectBasins, JoinBrick, MergeBasins, check_of, maps_of
+from bigseg.ops.basins import CollectBasins, JoinBasins, check_of_trees
+from bigseg.ops.choosing import FindLimits, Shelves, View
 from bigseg.ops.distance import DistanceTransform
 from bigseg.ops.filters import Gaussian
 from bigseg.ops.growing import distance_of, integers
 from bigseg.ops.hysteresis import check_connectivity
+from bigseg.ops.numbering import HandDown, Ids, Rank, Total
+from bigseg.ops.superblocks import Tree
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import convert, parse_length, unit_name
 
@@ -44,10 +48,11 @@ class Split(Op):
 
     Connectivity 2 draws the truest borders (adapted Rand error 0.018 on 5,800 phantom grains; 0.026 with 1, 0.020 with
     3). Depth: max_distance, 4 sigma and 1. Cost: 30 ns a voxel a core in two passes, 11 x less than scipy's distances
-    and scikit-image's watershed. Memory: labels of the block; in one task 60 bytes an object, and as much for each path
-    that crosses the middle of the volume (a quarter of the voxels of its surface). Exact for any blocks: heights are a
-    local filter's, and voxels, saddles and peaks are in one order. Source: F. Meyer (1994, Topographic distance and
-    watershed lines) for drainage, M. Grimaud (1992, A new measure of contrast: the dynamics) for h.
+    and scikit-image's watershed. Memory: labels of the block; in the tasks that join blocks 60 bytes for each path that
+    crosses between them (a quarter of the voxels there, in the last of them those in the middle of the volume). Exact
+    for any blocks: heights are a local filter's, and voxels, saddles and peaks are in one order. Source: F. Meyer
+    (1994, Topographic distance and watershed lines) for drainage, M. Grimaud (1992, A new measure of contrast: the
+    dynamics) for h.
 
     >>> import numpy as np, bigseg
     >>> bigseg.split(np.array([[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -101,12 +106,11 @@ class Split(Op):
         code = Field(f"{site.name}.flow", codes, Flow(self.connectivity, spec.ndim), (height,))
         bytewise = spec.but(dtype=np.dtype("uint8"), kind="image")
         lead = Field(f"{site.name}.pointers", bytewise, Pointers(spec.ndim), (code,))
-        collect = Collect(f"{site.name}.basins", [lead, code, height], CollectBasins(spec.shape))
-        groups = Reduction(f"{site.name}.groups", (collect,), JoinBrick(f"{site.name}.groups", collect.name, least))
-        merge = Reduction(f"{site.name}.merge", (groups,), MergeBasins(f"{site.name}.merge", groups.name, least))
+        collect = Collect(f"{site.name}.basins", [lead, code, height], CollectBasins(spec.shape, least))
+        join = Reduction(f"{site.name}.join", (collect,), JoinBasins(f"{site.name}.join", collect.name, least))
+        ids, down = numbered(site.name, collect, join)
         labels = spec.but(dtype=np.dtype("uint32"), kind="labels")
-        painting = PaintBasins(merge.name, groups.name, collect.name, spec.shape)
-        return Field(site.name, labels, painting, (lead,), (merge,))
+        return Field(site.name, labels, PaintBasins(ids, spec.shape), (lead,), (down,))
 
     def rise(self, spec: Spec) -> float:
         """``h`` in the unit of the distances: voxels, or the volume's.
@@ -133,6 +137,16 @@ class Split(Op):
                 "give both with a unit, or both in voxels"
             )
         return convert(rise.value, rise.unit, own) / spec.spacing[0]
+
+
+def numbered(name: str, collect: Collect, join: Reduction) -> tuple[Ids, Reduction]:
+    """Number all objects that are joined 1..N; where ids lie, and the reduction that knows them."""
+    shelves = Shelves(collect.name, join.name, (), "touching")
+    ids = Ids(shelves, f"{name}.rank", f"{name}.merge", f"{name}.down")
+    ranking = Rank(ids.rank, shelves, FindLimits("", shelves, ()), (View(),), (True,), False)
+    rank = Reduction(ids.rank, (join,), ranking)
+    total = Reduction(ids.total, (rank,), Total(ids.total, ranking, (np.iinfo(np.uint32).max,)))
+    return ids, Reduction(ids.down, (total,), HandDown(ids, 1))
 
 
 @dataclass(frozen=True)
@@ -216,9 +230,7 @@ class Pointers:
 class PaintBasins:
     """The last pass on one block: follow the flow again, check, paint the ids."""
 
-    name: str
-    groups: str
-    source: str
+    ids: Ids
     shape: Shape
     haloed = False
     cost = 10.0
@@ -228,7 +240,7 @@ class PaintBasins:
         return (0,) * len(self.shape)
 
     def memory(self, outer: Shape, inner: Shape) -> int:
-        """Labels of the block's trees, its map, and its brick's."""
+        """Labels of the block's trees, and its map."""
         return drainage.drain_working_bytes(inner) + (16 << 20)
 
     def bind(self, values: Values) -> PaintBasins:
@@ -243,14 +255,13 @@ class PaintBasins:
         ExactnessError
             When this pass finds other trees than pass 1.
         """
-        number = visit.block.number
+        number, source = visit.block.number, self.ids.shelves.source
         found = drainage.drain(arrays[0])
-        check = visit.scratch.read(self.source, number, ["check"])["check"]
-        if not np.array_equal(check_of(found), check):
+        known = visit.scratch.read(source, number, ["check", "trees"])
+        if not np.array_equal(check_of_trees(found), known["check"]):
             raise ExactnessError(
-                f"block {number}: pass 1 of {self.source} found {check[0]} basins, this pass finds {len(found.first)} "
-                "or others: the input changed during the run, or a worker computes differently"
+                f"block {number}: pass 1 of {source} found {known['check'][0]} basins, this pass finds "
+                f"{len(found.first)} or others: the input changed during the run, or a worker computes differently"
             )
-        mine = visit.scratch.read(maps_of(self.groups), number)
-        ids = visit.scratch.read(self.name, int(mine["brick"][0]))["ids"][mine["trees"]]
-        return np.concatenate([np.zeros(1, np.uint32), ids])[found.labels.reshape(box.shape)]
+        ids = self.ids.of_block(visit.scratch, Tree(visit.grid), number, 0)[known["trees"]]
+        return np.append(0, ids).astype(np.uint32)[found.labels.reshape(box.shape)]

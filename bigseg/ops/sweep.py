@@ -1,10 +1,10 @@
 """Thresholds judged by their results: a sweep of many, with the objects that each would give.
 
-1. pass: every block is labelled at every threshold; sizes of the local components and the label planes of the
-   faces that meet other blocks are kept, all thresholds in one file;
-2. ``join``: for each threshold, the tree of super-blocks by which components are merged (``merging``);
-3. ``count``: for each threshold, the sizes of all objects;
-4. the curve is written, the threshold chosen.
+1. pass: every block is labelled at every threshold; sizes of the components and the label planes of the faces that
+   meet other blocks are kept, all thresholds in one file; what cannot grow any more is counted;
+2. ``join``: for each threshold, the tree of super-blocks by which components are merged (``merging``), and by which
+   the counts are added up;
+3. the curve is written, the threshold chosen.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ from bigseg.errors import ValuesError
 from bigseg.grid import Grid, Shape
 from bigseg.local.component_table import measure
 from bigseg.ops.base import Masking, Number, Op, Site, Size, in_count, value_of
-from bigseg.ops.choosing import Shelves
 from bigseg.ops.hysteresis import check_connectivity
 from bigseg.ops.labelling import Foreground, Labelling, surface
-from bigseg.ops.merging import Join
+from bigseg.ops.merging import Join, place_of
 from bigseg.ops.statistics import value_range
 from bigseg.ops.superblocks import Node, Tree
-from bigseg.storage.spec import Spec
 from bigseg.storage.tables import write_table
 
 WARNING = "you find what you ask for: check the masks on either side of the threshold, and say how it was chosen"
@@ -75,10 +73,26 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which objects count, by their voxels."""
+
+    least: int
+    most: int | None
+
+    def counted(self, sizes: Array) -> Array:
+        """The objects that count, and the voxels of all."""
+        wanted = sizes >= self.least
+        if self.most is not None:
+            wanted &= sizes <= self.most
+        return np.array([np.count_nonzero(wanted), sizes.sum()], np.int64)
+
+
+@dataclass(frozen=True)
 class CollectSweep:
-    """Sizes and face planes of a block's components at every threshold."""
+    """Counts, open components and face planes of a block at every threshold."""
 
     sweep: Sweep
+    wanted: Wanted
     connectivity: int
     shape: Shape
 
@@ -99,16 +113,19 @@ class CollectSweep:
             labelling = self.sweep.labelling(threshold, self.connectivity)
             found = labelling.label(arrays[0])
             rows = {"size": measure(found)["voxels"].astype(np.int64)}
-            kept |= {f"{k}-{name}": part for name, part in surface(found, rows, labelling, visit, arrays[0]).items()}
+            whole = surface(found, rows, labelling, visit, arrays[0])
+            whole["counts"] = self.wanted.counted(whole.pop("done-size"))
+            kept |= {f"{k}-{name}": part for name, part in whole.items()}
         return kept
 
 
 @dataclass(frozen=True)
 class JoinSweep:
-    """`Join` at every threshold."""
+    """`Join` at every threshold; instead of the objects that are done their counts are kept."""
 
     name: str
     source: str
+    wanted: Wanted
     connectivity: int
     steps: int
 
@@ -136,47 +153,19 @@ class JoinSweep:
                 break
             unit -= self.steps * count
             before += count
-        k, node = divmod(unit, count)
-        return self.one(k).reduce(before + node, space)
+        k, number = divmod(unit, count)
+        join, tree = self.one(k), Tree(space.grid)
+        kept = join.joined(before + number, space)
+        below = [self.counts(k, space, child) for child in tree.children(tree.at(before + number))]
+        kept["counts"] = sum(below, self.wanted.counted(kept.pop("done-size")))
+        space.scratch.write(join.name, before + number, kept)
+        return {}
 
-
-@dataclass(frozen=True)
-class CountSweep:
-    """Objects within the sizes, and voxels, at every threshold: a task each, which holds the rows of one node."""
-
-    join: JoinSweep
-    least: int
-    most: int | None
-
-    def units(self, grid: Grid) -> int:
-        """One a threshold."""
-        return self.join.steps
-
-    def memory(self, grid: Grid) -> int:
-        """Sizes of the objects of one node: 8 bytes each; one in 50 voxels of a block is expected."""
-        return (16 << 20) + 8 * prod(grid.block) // 50
-
-    def bind(self, values: Values) -> CountSweep:
-        """Nothing to bind."""
-        return self
-
-    def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
-        """Two numbers."""
-        join = self.join.one(unit)
-        shelves, tree = Shelves(join.source, join.name, (), "touching"), Tree(space.grid)
-        objects = voxels = 0
-        for level in range(tree.levels + 1):
-            for number in range(prod(tree.counts(level))):
-                _, stage, place = shelves.node(tree, Node(level, number))
-                prefix = join.prefix if level == 0 else ""
-                rows = space.scratch.read(stage, place, [f"{prefix}done-size"])
-                sizes = rows[f"{prefix}done-size"]
-                wanted = sizes >= self.least
-                if self.most is not None:
-                    wanted &= sizes <= self.most
-                objects += int(np.count_nonzero(wanted))
-                voxels += int(sizes.sum())
-        return {f"objects-{unit}": objects, f"voxels-{unit}": voxels}
+    def counts(self, k: int, space: Workspace, node: Node) -> Array:
+        """Objects that count and voxels of all, of those that are done in a node and below it."""
+        join = self.one(k)
+        name = f"{join.prefix if node.level == 0 else ''}counts"
+        return space.scratch.read(*place_of(join.name, join.source, Tree(space.grid), node), [name])[name]
 
 
 @dataclass(frozen=True)
@@ -184,12 +173,11 @@ class ChooseThreshold:
     """The curve as a table, and the threshold that was asked for."""
 
     name: str
-    counts: str
+    join: JoinSweep
     sweep: Sweep
     voxels: int
     objects: int | None
     fraction: float | None
-    found: Mapping[str, int] | None = None
 
     def units(self, grid: Grid) -> int:
         """One task."""
@@ -200,15 +188,14 @@ class ChooseThreshold:
         return 1 << 20
 
     def bind(self, values: Values) -> ChooseThreshold:
-        """With ends and counts."""
-        return replace(self, sweep=self.sweep.bind(values), found=dict(values[self.counts]))
+        """With computed ends."""
+        return replace(self, sweep=self.sweep.bind(values))
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
         """Write the table, choose; the lowest threshold of equally good ones."""
-        assert self.found is not None
         thresholds = np.array(self.sweep.thresholds)
-        objects = np.array([self.found[f"objects-{k}"] for k in range(self.sweep.steps)], np.int64)
-        voxels = np.array([self.found[f"voxels-{k}"] for k in range(self.sweep.steps)], np.int64)
+        top = Node(Tree(space.grid).levels, 0)
+        objects, voxels = np.stack([self.join.counts(k, space, top) for k in range(self.sweep.steps)], axis=1)
         fraction = voxels / self.voxels
         if self.objects is not None:
             best = int(np.argmin(np.abs(objects - self.objects)))
@@ -279,13 +266,11 @@ class ThresholdByObjects(Op):
             range_of = found.name
         sweep = Sweep(self.low, self.high, self.steps, self.polarity == "above", range_of)
         spec = field.spec
-        collect = Collect(f"{site.name}.sweep", [field], CollectSweep(sweep, self.connectivity, spec.shape), after)
-        join = JoinSweep(f"{site.name}.join", collect.name, self.connectivity, self.steps)
-        joined = Reduction(join.name, (collect,), join)
-        counts = Reduction(f"{site.name}.count", (collect, joined), CountSweep(join, *self._sizes(spec)))
-        choose = ChooseThreshold(site.name, counts.name, sweep, prod(spec.shape), self.objects, self.fraction)
-        return Reduction(site.name, (counts,), choose, after, ("threshold", "objects", "fraction"))
-
-    def _sizes(self, spec: Spec) -> tuple[int, int | None]:
         most = None if self.max_size is None else in_count(self.max_size, spec, up=False)
-        return in_count(self.min_size, spec, up=True), most
+        wanted = Wanted(in_count(self.min_size, spec, up=True), most)
+        kernel = CollectSweep(sweep, wanted, self.connectivity, spec.shape)
+        collect = Collect(f"{site.name}.sweep", [field], kernel, after)
+        join = JoinSweep(f"{site.name}.join", collect.name, wanted, self.connectivity, self.steps)
+        joined = Reduction(join.name, (collect,), join)
+        choose = ChooseThreshold(site.name, join, sweep, prod(spec.shape), self.objects, self.fraction)
+        return Reduction(site.name, (joined,), choose, after, ("threshold", "objects", "fraction"))

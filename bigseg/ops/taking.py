@@ -17,8 +17,8 @@ import numpy as np
 from bigseg.engine.field import Array, Values, Visit, Workspace
 from bigseg.errors import ParameterError
 from bigseg.grid import Box, Grid, Shape
-from bigseg.learn.rows import rows_of
 from bigseg.learn.sampled import PARTS, PIECE_BYTES, Kind, Regions, Sampling, known_pieces
+from bigseg.local.features.picking import features_at
 from bigseg.local.features.stack import Stack
 from bigseg.ops.statistics import folded
 
@@ -133,7 +133,7 @@ class TakeRows:
         taken = self.known.sampling.pick(pieces, box, shape, bounds)
         planes = np.empty((len(self.stack.names), 0), np.float32)
         if taken.place.size:
-            planes = rows_of(self.stack, arrays[1:], keep, box.start, taken.place)
+            planes = features_at(self.stack, arrays[1:], keep, taken.place, box.start)
         visit.shared[self.key] = {"index": taken.voxel, "truth": taken.truth, "part": taken.part, "planes": planes}
         return np.broadcast_to(np.zeros((), np.uint8), box.shape)
 

@@ -14,7 +14,7 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace
 from bigseg.errors import BigsegError, ParameterError, PipelineError
-from bigseg.grid import Grid
+from bigseg.grid import Box, Grid
 from bigseg.learn.estimators import ESTIMATORS, Task
 from bigseg.learn.loading import file_digest
 from bigseg.learn.recipe import Recipe, Scaled
@@ -24,7 +24,7 @@ from bigseg.ops.base import Op, Site
 from bigseg.ops.features import Features
 from bigseg.ops.statistics import Fold
 from bigseg.ops.taking import Annotation, CollectRows, CountKnown, FindCounts, TakeRows, row_bytes
-from bigseg.storage.roi import parse_roi
+from bigseg.storage.roi import in_piece, parse_roi
 from bigseg.storage.spec import Spec
 
 if TYPE_CHECKING:
@@ -115,6 +115,16 @@ class Train(Op):
             raise ValueError("1 fold leaves nothing to fit: expected 0 for none, or 2 and more")
         return folds
 
+    def in_piece(self, piece: Box, spec: Spec) -> Train:
+        """With what the piece holds of its regions; only those for the test may be missing."""
+        moved = {
+            part: tuple(text for roi in rois_of(given) if (text := in_piece(roi, piece, spec)) is not None)
+            for part, given in self.regions.items()
+        }
+        if missing := [part for part, rois in moved.items() if not rois and part != "test"]:
+            raise ParameterError(f"no voxel of the regions for {missing[0]} is looked at")
+        return self.model_copy(update={"regions": {part: rois for part, rois in moved.items() if rois}})
+
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """Count what is known, take features of some of it, fit."""
         labels = self._labels(inputs, site)
@@ -141,10 +151,7 @@ class Train(Op):
         return Reduction(site.name, (collect,), fit, [bounds], (*keys, "threshold") if self.chooses(kind) else keys)
 
     def _labels(self, inputs: Sequence[Field], site: Site) -> Field:
-        found = site.steps.get(self.labels)
-        if not isinstance(found, Field):
-            known = ", ".join(key for key, item in site.steps.items() if isinstance(item, Field))
-            raise PipelineError(f"step {site.name!r}: labels {self.labels!r} is no volume before it; those are {known}")
+        found = site.volume(self.labels, "labels")
         for item in (*inputs, found):
             if item.spec.shape != inputs[0].spec.shape:
                 raise PipelineError(
@@ -168,7 +175,7 @@ class Train(Op):
             tuple(
                 (PARTS.index(part), parse_roi(roi, spec))
                 for part, given in self.regions.items()
-                for roi in ((given,) if isinstance(given, str) else given)
+                for roi in rois_of(given)
             )
         )
 
@@ -226,6 +233,11 @@ class Train(Op):
         trees = {"random_forest": 100, "extra_trees": 100, "decision_tree": 1}.get(self.estimator, 0)
         count = self.parameters.get("n_estimators", trees) if trees > 1 else trees
         return 15.0 * float(count) if trees else 1000.0
+
+
+def rois_of(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One region, or several, as a list."""
+    return (given,) if isinstance(given, str) else given
 
 
 def images_of(inputs: Sequence[Field]) -> list[str]:

@@ -110,6 +110,9 @@ def test_unlabelled_voxels_are_left_out() -> None:
     values = bigseg.evaluate(found, truth=sparse, ignore=0)
     assert values["voxels"] == np.count_nonzero(sparse)
     assert values["confusion"] == metrics.confusion_matrix(sparse[::3, ::4].ravel(), found[::3, ::4].ravel()).tolist()
+    outside = bigseg.evaluate(SCORE > 0.5, truth=TRUE, ignore=1, kind="classes")
+    assert outside["voxels"] == np.count_nonzero(~TRUE)
+    assert outside["accuracy"] == np.mean(SCORE[~TRUE] <= 0.5)
 
 
 def test_what_is_not_defined_is_none() -> None:
@@ -119,6 +122,17 @@ def test_what_is_not_defined_is_none() -> None:
     assert values["recall"] == np.mean(SCORE > 0.5)
     empty = bigseg.evaluate(np.zeros((4, 4), "uint8"), truth=np.zeros((4, 4), "uint8"))
     assert (empty["kappa"], empty["accuracy"], empty["dice"]) == (None, 1.0, 0.0)
+
+
+def test_a_figure_that_is_none_is_no_number(tmp_path: Path) -> None:
+    """A later step that refers to it says which step did not find it, in a parameter and in an expression."""
+    paths = stored(tmp_path, found=(SCORE * 255).astype(np.uint8), truth=np.ones_like(TRUE))
+    quality = Step("quality", Evaluate(truth="truth", kind="scores"), ("found",))
+    for number, step in enumerate(
+        (Threshold(above="${quality.auc}"), bigseg.Select(expression="area > ${quality.auc}"))
+    ):
+        with pytest.raises(ValuesError, match=r"\$\{quality.auc\} is not known, as step 'quality' did not find it"):
+            Pipeline([quality, Step("s", step, ("found",))], ["s"]).run(paths, tmp_path / f"{number}", workers=0)
 
 
 def test_errors_are_exact_sums(tmp_path: Path) -> None:
@@ -137,19 +151,15 @@ def test_errors_are_exact_sums(tmp_path: Path) -> None:
         ((SCORE > 0.5, SCORE), {"kind": "scores"}, PipelineError, "the truth .* holds floats"),
         ((100 * SCORE, TRUE), {}, ParameterError, "give `threshold`"),
         ((SCORE[:9], TRUE), {}, BigsegError, "shape"),
-        ((SCORE > 0.5, TRUE), {"ignore": 1, "kind": "classes"}, None, ""),
         ((np.arange(900).reshape(30, 30), np.zeros((30, 30), int)), {}, ValuesError, "900 classes"),
         ((np.zeros((3, 3), int), np.zeros((3, 3), int)), {"kind": "objects"}, ValuesError, "no object"),
         ((np.ones((3, 3), int), np.ones((3, 3), int)), {"ignore": 1}, ValuesError, "no voxel was compared"),
     ],
 )
-def test_refusals(volumes: Any, parameters: dict[str, Any], error: type[Exception] | None, why: str) -> None:
+def test_refusals(volumes: Any, parameters: dict[str, Any], error: type[Exception], why: str) -> None:
     """What cannot be compared is refused with what to do."""
-    if error is None:
+    with pytest.raises(error, match=why):
         bigseg.evaluate(volumes[0], truth=volumes[1], **parameters)
-    else:
-        with pytest.raises(error, match=why):
-            bigseg.evaluate(volumes[0], truth=volumes[1], **parameters)
 
 
 def test_the_truth_must_be_a_volume_before(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ The rows stand in tests/ops/cases, a module a family.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,8 @@ def branch(name: str, chain: list[Op | Step]) -> list[Step]:
             sources = tuple(own[source] for source in item.sources) or (before,)
             refers = {key: own[getattr(item.op, key)] for key in item.op.refers if getattr(item.op, key) in own}
             own[item.id] = step
-            found.append(replace(item, id=step, op=item.op.model_copy(update=refers), sources=sources))
+            mask = own.get(item.mask, "")
+            found.append(Step(step, item.op.model_copy(update=refers), sources, mask))
         else:
             found.append(Step(step, item, (before,)))
         before = step

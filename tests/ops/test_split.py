@@ -105,6 +105,26 @@ def test_parts_keep_only_what_is_open() -> None:
     assert kept.trees <= on_face + np.count_nonzero(part.height == 0) + 1
 
 
+def test_no_task_holds_all_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no join can change stays where it lies: the last one is given the objects in the middle of the volume."""
+    mask = np.zeros((32, 32, 32), np.uint8)
+    mask[::2, ::2, ::2] = 1
+    given: list[int] = []
+    read = Part.read.__func__  # type: ignore[attr-defined]
+
+    def counted(*arguments: Any) -> Part:
+        part: Part = read(*arguments)
+        given.append(part.trees)
+        return part
+
+    monkeypatch.setattr(Part, "read", classmethod(counted))
+    volume = store(tmp_path / "volume.zarr", mask)
+    run = Pipeline([Split(max_distance=3)]).run(volume, tmp_path / "run", block=(8,) * 3, workers=0, report=False)
+    assert int(np.asarray(run.outputs["split"]).max()) == 16**3
+    assert len(given) == 64 + 8
+    assert 0 < sum(given[-8:]) <= 3 * 16**2
+
+
 def test_a_tree_that_leads_into_background_is_an_error() -> None:
     """Blocks that disagree on the foreground are found out when they are joined."""
     high = np.array([[1, 2, 3, 4, 5, 6]], np.uint16)

@@ -97,7 +97,22 @@ def blurred(x: np.ndarray) -> np.ndarray:
     return ndimage.correlate(x.astype(np.float32), np.full((3,) * x.ndim, 0.25, np.float32))
 
 
+def under_mask(x: np.ndarray) -> Any:
+    """By percentiles of the voxels above 120, and only there."""
+    first, last = ends(x[x > 120], 5, 95)
+    return np.where(x > 120, line(x, first, last - first), np.float32(0))
+
+
 CASES = [
+    Case(
+        "normalise",
+        lambda n: [
+            Step("body", op("threshold", above=120), ("input",)),
+            Step("result", op("normalise", percentiles=(5, 95)), ("input",), "body"),
+        ],
+        under_mask,
+        name="under a mask",
+    ),
     Case("clip", lambda n: [op("clip", low=100, high=150)], lambda x: np.clip(x, 100, 150)),
     Case("clip", lambda n: [op("clip", high=119.5)], lambda x: np.clip(x, None, 119.5 if x.dtype.kind == "f" else 119)),
     Case(

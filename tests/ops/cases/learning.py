@@ -91,7 +91,8 @@ def forest_of_half(x: np.ndarray) -> dict[str, Any]:
 CASES = [
     Case("classify", lambda n: classify(n), labels, name="labels"),
     Case("classify", lambda n: classify(n, output="probability", target=2), share, tolerance=1e-6, name="probability"),
-    Case("train", train, forest_of_half, tolerance=1e-4, name="forest of half"),
+    # the threshold lies between two scores of 262,144 steps: 1.1e-6 off
+    Case("train", train, forest_of_half, tolerance=4e-6, name="forest of half"),
 ]
 
 

@@ -31,6 +31,10 @@ def no_larger(labels: np.ndarray, size: int) -> np.ndarray:
     return np.where(np.bincount(labels.ravel())[labels] <= size, labels, 0)
 
 
+def larger(labels: np.ndarray, size: int) -> np.ndarray:
+    return np.where(np.bincount(labels.ravel())[labels] > size, labels, 0)
+
+
 def inside(labels: np.ndarray) -> np.ndarray:
     """Without the labels that touch the edge, however they are connected."""
     edge = np.ones(labels.shape, bool)
@@ -74,8 +78,34 @@ SELECT = (
     " or intensity_mean * 2 > 300 and intensity_max < 160 and centroid-0 < bbox-0 + 2"
 )
 FEW = ("uint8", "float32")
+DULL = Step("dull", op("threshold", below=165), ("input",))
+"""A mask that takes the cores of bright objects away: it parts them, or leaves rings."""
 
 CASES = [
+    Case(
+        "remove_small",
+        lambda n: [
+            DULL,
+            Step("bright", op("threshold", above=150), ("input",)),
+            Step("result", op("remove_small", min_size=4), ("bright",), "dull"),
+        ],
+        lambda x: morphology.remove_small_objects((x > 150) & (x < 165), max_size=3),
+        dtypes=FEW,
+        name="under a mask",
+    ),
+    Case(
+        "select",
+        lambda n: [
+            DULL,
+            Step("bright", op("threshold", above=150), ("input",)),
+            Step("objects", op("label"), ("bright",)),
+            Step("large", op("select", expression="num_pixels > 3"), ("objects",), "dull"),
+            Step("result", op("keep_largest", k=5), ("large",), "dull"),
+        ],
+        lambda x: largest(larger(np.where(x < 165, labelled(x > 150), 0), 3), 5),
+        dtypes=FEW,
+        name="labels under a mask, parted ones among them",
+    ),
     Case(
         "remove_large",
         lambda n: [op("threshold", above=150), op("remove_large", max_size=12, connectivity=n)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from bigseg.pipeline.steps import Step
 from tests.ops.objects import table_of
 from tests.ops.rows import Case, op, structure
 
@@ -14,6 +15,19 @@ def labels_of(image: np.ndarray, connectivity: int = 1) -> np.ndarray:
 
 
 CASES = [
+    Case(
+        "regions",
+        lambda n: [
+            Step("dull", op("threshold", below=165), ("input",)),
+            Step("bright", op("threshold", above=140), ("input",)),
+            Step("objects", op("label"), ("bright",)),
+            Step("result", op("regions", intensity="input"), ("objects",), "dull"),
+        ],
+        lambda x: table_of(np.where(x < 165, labels_of(x), 0), x),
+        dtypes=("uint8", "float32"),
+        tolerance=1e-8,  # as below
+        name="under a mask: of the voxels inside, whether it parts them or not",
+    ),
     Case(
         "regions",
         lambda n: [op("threshold", above=140), op("label"), op("regions", intensity="input")],

@@ -144,6 +144,5 @@ CASES = [
         ],
         lambda x: quantiles(labelled(x, 140), x, (5, 50, 97.5)),
         dtypes=INTEGERS,
-        tolerance=1e-15,
     ),
 ]
