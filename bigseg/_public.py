@@ -17,7 +17,7 @@ WHERE = {
     "bigseg.errors": ("BigsegError",),
     "bigseg.ops.features": ("Features",),
     "bigseg.feature_functions": ("features", "feature_table"),
-    "bigseg.model_functions": ("train", "classify"),
+    "bigseg.model_functions": ("train", "classify", "importances"),
     "bigseg.learn.model_file": ("load_model", "save_model"),
 }
 FUNCTIONS = (

@@ -21,9 +21,16 @@ alone (``--debug`` adds the traceback) and leaves with the class's ``exit_code``
     ├── StorageError            6   reading or writing failed (space, permission, I/O)
     ├── ExactnessError          7   a self-check failed: a pass did not reproduce another
     └── ComputeError            1   a block failed in a way that nobody foresaw, or the workers were lost
+        └── BlockError          9   some blocks failed each time they were tried; all others of the stage are kept
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+MOST_NAMES = 80
+"""Valid names that an error lists."""
 
 
 class BigsegError(Exception):
@@ -102,3 +109,21 @@ class ExactnessError(BigsegError):
 
 class ComputeError(BigsegError):
     """A block failed in a way that nobody foresaw, or the workers were lost."""
+
+
+class BlockError(ComputeError):
+    """Some blocks failed each time they were tried; all others of the stage are done and kept."""
+
+    exit_code = 9
+
+
+def unknown(what: str, name: str, valid: Collection[str]) -> str:
+    """What is said of a name that there is not, with the nearest one that there is.
+
+    >>> unknown("step", "viods", ("grains", "voids")), unknown("step", "x", ("grains", "voids"))
+    ("unknown step 'viods', did you mean 'voids'?", "unknown step 'x', valid are grains, voids")
+    """
+    near = difflib.get_close_matches(name[:200], list(valid), 1)
+    listed = ", ".join(sorted(valid)[:MOST_NAMES]) + (" …" if len(valid) > MOST_NAMES else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"valid are {listed}"
+    return f"unknown {what} {name!r:.80}, {hint}"

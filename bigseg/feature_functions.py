@@ -13,13 +13,13 @@ import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
-from bigseg.errors import ParameterError
-from bigseg.functions import describe
+from bigseg.errors import ParameterError, unknown
+from bigseg.functions import by_name, describe
 from bigseg.grid import Box
 from bigseg.local.features.stack import Stack, features_of
 from bigseg.local.sampling import smallest
 from bigseg.ops.features import Features
-from bigseg.pipeline.steps import explain, unknown
+from bigseg.pipeline.steps import explain
 from bigseg.storage.spec import Spec
 
 Volumes = Any
@@ -144,12 +144,8 @@ def _rows(stack: Stack, arrays: Sequence[np.ndarray], keep: tuple[slice, ...], w
 
 def _images(volume: Volumes) -> tuple[list[Any], list[str], Spec]:
     """Images, their names, and the spec of the first."""
-    if isinstance(volume, Mapping):
-        names, images = [str(name) for name in volume], list(volume.values())
-    elif isinstance(volume, (list, tuple)):
-        names, images = [f"x{place}" for place in range(len(volume))], list(volume)
-    else:
-        names, images = [""], [volume]
+    volumes = by_name(volume, "")
+    names, images = list(volumes), list(volumes.values())
     if not images:
         raise ParameterError("features: expected one image at least, found none")
     specs = [describe(image) for image in images]

@@ -1,8 +1,8 @@
 """Every operation as a function on arrays: ``bigseg.gaussian(volume, sigma=1.0)``.
 
 NumPy in, NumPy out; dask in, dask out; DataArray in, DataArray out. Local operations stay lazy on dask
-arrays and give the same bits as the engine. Global operations run through the engine: the array is stored in
-a temporary volume, the result is read back (NumPy) or opened (DataArray).
+arrays and give the same bits as the engine. Global operations run through the engine, which reads an opened volume
+block by block; the result lies in a temporary volume and is read back (NumPy) or opened (DataArray).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from bigseg.engine.source import Held
 from bigseg.errors import ParameterError
-from bigseg.grid import Shape
 from bigseg.ops.base import LocalOp, Op
 from bigseg.ops.combine import Combine
+from bigseg.ops.evaluate import Evaluate
 from bigseg.ops.keyed import TableOp
 from bigseg.ops.kmeans import Kmeans
 from bigseg.ops.map_block import MapBlock
 from bigseg.ops.registry import OPS
+from bigseg.pipeline.arrays import describe as describe
+from bigseg.pipeline.arrays import function_input
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step, make_op
+from bigseg.report.figures import Evaluation
 from bigseg.storage.lazy import open_volume
-from bigseg.storage.spec import Kind, Spec
-
-AXES = ("z", "y", "x")
+from bigseg.storage.spec import Spec
 
 
 def apply_local(op: LocalOp, volume: Any) -> Any:
@@ -92,10 +92,13 @@ def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
     if lazy:
         atexit.register(shutil.rmtree, folder, True)
     try:
-        inputs = {name: Held(_eager(item), describe(item)) for name, item in volumes.items()}
+        inputs = {name: function_input(item) for name, item in volumes.items()}
         run = Pipeline([step]).run(inputs, folder / "run", workers=0, report=False)
-        if "result" in run.tables and ("result" not in run.values or isinstance(op, TableOp)):
-            return run.tables["result"]
+        tables = run.tables
+        if isinstance(op, Evaluate):
+            return Evaluation(run.values["result"], tables.get("result"))
+        if "result" in tables and ("result" not in run.values or isinstance(op, TableOp)):
+            return tables["result"]
         if not run.record["saved"]:
             return run.values["result"]
         result = open_volume(folder / "run" / "result.ome.zarr")
@@ -106,32 +109,6 @@ def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
     finally:
         if not lazy:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _eager(volume: Any) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(volume))
-
-
-def describe(volume: Any) -> Spec:
-    """The spec of an array; a DataArray's coordinates and attributes tell spacing, unit and kind.
-
-    Raises
-    ------
-    ParameterError
-        When the array is neither 2-D nor 3-D.
-    """
-    if volume.ndim not in (2, 3):
-        raise ParameterError(f"expected a 2-D or 3-D array, found shape {tuple(volume.shape)}")
-    axes = AXES[-volume.ndim :]
-    kind: Kind = "mask" if volume.dtype == bool else "image"
-    spacing, unit = (1.0,) * volume.ndim, ""
-    if isinstance(volume, xr.DataArray):
-        axes = tuple(str(dim) for dim in volume.dims)
-        spacing = tuple(float(s) for s in volume.attrs.get("spacing", spacing))
-        unit = str(volume.attrs.get("unit", unit))
-        kind = volume.attrs.get("kind", kind)
-    shape: Shape = tuple(int(n) for n in volume.shape)
-    return Spec(shape, volume.dtype, axes, spacing, unit, kind)
 
 
 def make_function(kind: type[Op]) -> Callable[..., Any]:
@@ -203,14 +180,23 @@ def map_block(volume: Any, function: Callable[..., Any], **parameters: Any) -> A
     return apply_local(op.applied(), volume)
 
 
+def by_name(volume: Any, alone: str) -> dict[str, Any]:
+    """Volumes by name, from a mapping by name, a list (x0, x1 …), or one, which is called ``alone``.
+
+    >>> by_name([1, 2], "x0"), by_name(3, "")
+    ({'x0': 1, 'x1': 2}, {'': 3})
+    """
+    if isinstance(volume, Mapping):
+        return {str(name): item for name, item in volume.items()}
+    if isinstance(volume, (list, tuple)):
+        return {f"x{place}": item for place, item in enumerate(volume)}
+    return {alone: volume}
+
+
 def kmeans(volume: Any, mask: Any = None, **parameters: Any) -> Any:
     """The function of `Kmeans`: several images as a mapping by name or as a list; a mask restricts it."""
     op = make_op(Kmeans, parameters, "bigseg.kmeans")
-    if isinstance(volume, Mapping):
-        volumes = {str(name): item for name, item in volume.items()}
-    else:
-        several = volume if isinstance(volume, (list, tuple)) else [volume]
-        volumes = {f"x{place}": item for place, item in enumerate(several)}
+    volumes = by_name(volume, "x0")
     if not volumes or "mask" in volumes or "result" in volumes:
         raise ParameterError(
             f"bigseg.kmeans: expected an image or several, none named mask or result, found {', '.join(volumes)}"

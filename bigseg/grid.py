@@ -67,6 +67,15 @@ class Box(NamedTuple):
         """The box as an index into an array that holds ``outer``."""
         return tuple(slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, outer.start, strict=True))
 
+    def shared(self, other: Box) -> Box | None:
+        """The voxels that are in both boxes; None where there are none.
+
+        >>> Box((0, 4), (2, 8)).shared(Box((1, 0), (5, 6)))
+        Box(start=(1, 4), stop=(2, 6))
+        """
+        found = Box(tuple(map(max, self.start, other.start)), tuple(map(min, self.stop, other.stop)))
+        return found if all(a < b for a, b in zip(*found, strict=True)) else None
+
     def cells(self, cell: Sequence[int]) -> int:
         """How many cells of a regular tiling (chunks, say) the box touches."""
         return prod(-(-b // c) - a // c if b > a else 0 for a, b, c in zip(self.start, self.stop, cell, strict=True))

@@ -7,33 +7,34 @@ stay lazy, and give the same bits as a pipeline. For tables of rows there is das
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import xarray as xr
 from dask_ml.wrappers import ParallelPostFit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from bigseg.engine.field import Visit
-from bigseg.engine.source import Held
 from bigseg.errors import ParameterError
-from bigseg.functions import describe
+from bigseg.functions import by_name, describe
 from bigseg.grid import Block, Box, Grid
 from bigseg.learn.annotations import Labels
 from bigseg.learn.clusters import Clusters
+from bigseg.learn.importance import By, groups_of, shuffled_losses
 from bigseg.learn.loading import load_kept
 from bigseg.learn.model import Model, check_fits
 from bigseg.learn.model_file import save_model
-from bigseg.learn.points import read_points
 from bigseg.learn.training import prepared
 from bigseg.local.features.scaling import Scaling
 from bigseg.ops.classify import Classifier, Classify, ModelPlace, stack_of
 from bigseg.ops.predict import asked
+from bigseg.pipeline.arrays import function_input
 from bigseg.pipeline.steps import make_op
-from bigseg.pipeline.training import Example, make_train, open_labels, train_on
+from bigseg.pipeline.training import Example, make_train, open_truth, train_on
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.sources.opening import open_source
 from bigseg.storage.spec import Spec
@@ -55,7 +56,8 @@ def train(volume: Any, labels: Any = None, *, out: str | Path | None = None, **p
 
     Returns
     -------
-    Model : `bigseg.classify` applies it; ``labels``, ``probabilities`` and ``values`` take feature vectors.
+    Model : `bigseg.classify` applies it; ``labels``, ``probabilities`` and ``values`` take feature vectors. Its
+        ``figures`` (as a table: ``summary()``) and ``threshold`` come from the regions.
 
     Raises
     ------
@@ -76,14 +78,15 @@ def train(volume: Any, labels: Any = None, *, out: str | Path | None = None, **p
         raise ParameterError("bigseg.train: expected labels beside the volume, or a list of pairs (volume, labels)")
     examples = []
     for number, (images, known) in enumerate(pairs):
-        named = dict(images) if isinstance(images, Mapping) else {"": images}
-        origins = {str(name): _origin(item) for name, item in named.items()}
+        volumes = by_name(images, "")
+        origins = {name: _origin(item) for name, item in volumes.items()}
         spec = next(iter(origins.values())).spec
-        if isinstance(known, (str, Path)) and Path(known).suffix.lower() in (".csv", ".parquet"):
-            truth: Any = read_points(known, spec)
+        if isinstance(known, (str, Path)):
+            table = Path(known).suffix.lower() in (".csv", ".parquet")
+            truth: Any = open_truth(known, known if table else None, spec, op)
         else:
-            truth = open_labels(str(known), op) if isinstance(known, (str, Path)) else Labels(_origin(known), op.kind)
-        first = next(iter(named.values()))
+            truth = Labels(_origin(known), op.kind)
+        first = next(iter(volumes.values()))
         name = os.path.basename(str(first)) if isinstance(first, (str, Path)) else f"array {number}"
         examples.append(Example(origins, truth, name=name))
     trained, _ = train_on(examples, op)
@@ -111,8 +114,7 @@ def classify(volume: Any, model: Model | str | Path, **parameters: Any) -> Any:
     InputError, ParameterError
         When the model does not fit the volume, or does not know what is asked.
     """
-    images = list(volume.values()) if isinstance(volume, Mapping) else volume
-    images = list(images) if isinstance(images, (list, tuple)) else [images]
+    images = list(by_name(volume, "").values())
     path = "" if isinstance(model, Model) else str(model)
     op = make_op(Classify, {"model": path or MODEL, **parameters}, "bigseg.classify")
     assert isinstance(op, Classify)
@@ -173,6 +175,62 @@ def _delayed(kernel: Classifier, model: Model, arrays: Sequence[Any], box: Box, 
     from dask import delayed
 
     return delayed(_box, pure=False)(kernel, delayed(model, traverse=False), list(arrays), box, shape)
+
+
+def importances(
+    model: Model, table: pd.DataFrame, *, by: By = "feature", repeats: int = 3, seed: int = 0
+) -> pd.DataFrame:
+    """How much worse a model does when a feature is shuffled among the voxels: what it cannot do without.
+
+    Take voxels that it was not trained on. Features that tell the same stand in for each other, so that each alone
+    seems to matter little: ``by="filter"`` and ``by="scale"`` shuffle all of a filter or of a scale together.
+
+    Parameters
+    ----------
+    model : of `train`.
+    table : of `bigseg.feature_table` with the features of the model and labels.
+    by : what is shuffled together: a feature, a filter or a scale.
+    repeats, seed : how many shuffles, and of what they are drawn.
+
+    Returns
+    -------
+    DataFrame, greatest loss first: ``loss`` of balanced accuracy (of a regression, the rise of the mean squared error),
+    and ``spread``, its standard deviation over the repeats.
+
+    Raises
+    ------
+    ParameterError
+        When the table lacks the truth or features of the model.
+
+    Notes
+    -----
+    See `bigseg.learn.importance.shuffled_losses`.
+
+    Examples
+    --------
+    >>> import numpy as np, bigseg
+    >>> image, painted = np.array([[1, 2, 9, 8]], "uint8"), np.array([[1, 1, 2, 2]], "uint8")
+    >>> chosen = {"intensity": True, "position": {"y": 10}}
+    >>> model = bigseg.train(image, painted, features=chosen, estimator="decision_tree")
+    >>> found = importances(model, bigseg.feature_table(image, painted, **chosen), repeats=9)
+    >>> list(found.index), bool(found["loss"].iloc[0] > 0), float(found["loss"].iloc[1])
+    (['intensity', 'position-y-10'], True, 0.0)
+    """
+    names = [str(name) for name in model.features["names"]]
+    lacking = [name for name in ("truth", *names) if name not in table]
+    if lacking:
+        raise ParameterError(
+            f"the table has no column {', '.join(lacking[:3])}: expected feature_table with labels, and the features "
+            "that the model was trained with"
+        )
+    planes = np.ascontiguousarray(table[names].to_numpy(np.float32).T)
+    truth = table["truth"].to_numpy()
+    losses = shuffled_losses(model, planes, truth, groups_of(names, by), repeats, seed)
+    found = pd.DataFrame(
+        {"loss": [np.mean(item) for item in losses.values()], "spread": [np.std(item) for item in losses.values()]},
+        index=pd.Index(list(losses), name=by),
+    )
+    return found.sort_values("loss", ascending=False, kind="stable")
 
 
 class RowsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -249,4 +307,4 @@ def parallel(model: Model) -> ParallelPostFit:
 def _origin(item: Any) -> Any:
     if isinstance(item, (str, Path)):
         return open_source(item)
-    return Held(np.ascontiguousarray(np.asarray(item)), describe(item))
+    return function_input(item)

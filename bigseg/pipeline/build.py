@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigseg.engine.field import Field, Reduction, Write
-from bigseg.errors import PipelineError
+from bigseg.errors import PipelineError, unknown
 from bigseg.ops.base import Result, Site
 from bigseg.ops.components import Objects, sets_of
 from bigseg.ops.masked import build_masked
-from bigseg.pipeline.steps import Step, unknown
+from bigseg.pipeline.steps import Step
 
 
 @dataclass

@@ -24,14 +24,15 @@ from bigseg.engine.source import chosen, identity, source_field, stored
 from bigseg.engine.work import Limits
 from bigseg.errors import ChangedError, OutputError
 from bigseg.grid import Grid, Shape
+from bigseg.pipeline.arrays import array_origin, here
 from bigseg.pipeline.build import Built
-from bigseg.pipeline.geometry import open_inputs
+from bigseg.pipeline.geometry import Input, open_inputs
 from bigseg.pipeline.planning import plan_for
 from bigseg.pipeline.running import Prepared, Settings, Start, choose_executor, describe_existing, run_prepared
 from bigseg.storage.chunks import check_source
 from bigseg.storage.layout import read_node
 from bigseg.storage.roi import Roi
-from bigseg.storage.sources.opening import Origin, open_source
+from bigseg.storage.sources.opening import Origin, open_source, with_spacing
 from bigseg.storage.volume import Volume
 
 
@@ -64,7 +65,7 @@ class Ingest:
 
 
 def ingest(
-    source: str | Path | Origin,
+    source: Input,
     target: str | Path,
     *,
     spacing: float | str | Sequence[float | str] | None = None,
@@ -77,7 +78,7 @@ def ingest(
 
     Parameters
     ----------
-    source : path of the file, folder or pattern, or an opened source.
+    source : path of the file, folder or pattern, an opened source, or an array.
     target : the image to make, by custom ``NAME.ome.zarr``.
     spacing : voxel size, ``"0.65 um"`` or one per axis; default: what the file says.
     roi : the part that is stored, as of `Pipeline.run`.
@@ -105,9 +106,9 @@ def ingest(
     ((9, 10, 11), 'micrometer')
     """
     given = None if spacing is None or isinstance(spacing, (int, float, str)) else list(spacing)
-    origin = open_source(source, spacing=given or spacing) if isinstance(source, (str, Path)) else source  # type: ignore[arg-type]
-    part = open_inputs(origin, roi, resample)["input"]
-    return prepare_ingest(part, target, Settings(**settings | {"report": False})).run(observe)
+    origin = open_source(source) if isinstance(source, (str, Path)) else array_origin(source)
+    part = open_inputs(with_spacing(origin, given or spacing), roi, resample)["input"]  # type: ignore[arg-type]
+    return prepare_ingest(part, target, here([part], Settings(**settings | {"report": False}))).run(observe)
 
 
 def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> Ingest:
@@ -115,6 +116,8 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
     path = Path(os.path.abspath(target))
     below, box = stored(origin)
     if isinstance(below, Volume):
+        if path != Path(below.path) and path.is_relative_to(below.path):
+            raise OutputError(f"{path} lies in the input {below.path}: give a place outside of it")
         check_source(below, box)
     source = {"content": identity(below), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
     source |= chosen(origin)

@@ -7,15 +7,20 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+import numpy as np
+
 from bigseg.engine.field import Collect, Field, Reduction, Values
-from bigseg.engine.folder import RunFolder
+from bigseg.engine.folder import RunFolder, remove
 from bigseg.engine.source import Read, chosen, place
 from bigseg.errors import CorruptChunkError, OutputError
+from bigseg.local.digest import digest
 from bigseg.ops.components import Objects, below
 from bigseg.pipeline.build import Built
 from bigseg.storage.durable import sync_folder, write_file
@@ -99,7 +104,8 @@ def keep(folder: RunFolder, built: Built, values: Values) -> None:
     target = folder.components
     target.mkdir(exist_ok=True)
     for name in (name for item in built.sets() for name in item.held):
-        with suppress(FileNotFoundError):  # nothing was joined, or an earlier try has moved it
+        if (folder.scratch / name).is_dir():  # else nothing was joined, or an earlier try has moved it
+            remove(target / name)  # what a finished run had kept before it was repaired
             os.rename(folder.scratch / name, target / name)
     index = {
         "sets": {item.collect.name: origin(item.collect) for item in built.sets()},
@@ -139,7 +145,7 @@ def origin(of: Collect | Reduction) -> str:
     words: list[Any] = []
     for node in below([of]):
         inputs = node.fields if isinstance(node, Collect) else node.inputs
-        kernel = _source(node.kernel) if isinstance(node.kernel, Read) else repr(node.kernel)
+        kernel = _source(node.kernel) if isinstance(node.kernel, Read) else told(node.kernel)
         what = [type(node).__name__, node.name, kernel, [item.name for item in inputs]]
         words.append([*what, str(node.spec) if isinstance(node, Field) else ""])
     return blake2b(json.dumps(sorted(words)).encode(), digest_size=16).hexdigest()
@@ -148,3 +154,28 @@ def origin(of: Collect | Reduction) -> str:
 def _source(kernel: Read) -> str:
     """Which file, and what of it: it may be opened from a path once, and as an object another time."""
     return f"{place(kernel.origin)} {chosen(kernel.origin)}"
+
+
+def told(value: Any) -> str:
+    """What a kernel was made with, the same in every process: no addresses, no order of sets, arrays whole.
+
+    >>> told({"k": (1, frozenset("ba"))}), told(told)
+    ("{'k': (1, {'a', 'b'})}", 'bigseg.pipeline.kept.told')
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = [f"{item.name}={told(getattr(value, item.name))}" for item in fields(value) if item.repr]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(told, value))})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{told(key)}: {told(item)}' for key, item in value.items())}}}"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(told, value)))}}}"
+    if isinstance(value, np.ndarray):
+        return f"array {digest(value)}"
+    if isinstance(value, partial):
+        return f"{told(value.func)}{told(value.args)}{told(value.keywords)}"
+    if isinstance(value, FunctionType):
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        return f"{value.__module__}.{value.__qualname__}{told(held) if held else ''}"
+    return repr(value)

@@ -19,6 +19,7 @@ from bigseg.engine.work import Limits
 from bigseg.errors import OutputError, PipelineError
 from bigseg.grid import Grid, Shape
 from bigseg.ops.base import Op
+from bigseg.pipeline.arrays import here
 from bigseg.pipeline.build import Built, build
 from bigseg.pipeline.code import with_code
 from bigseg.pipeline.geometry import Input, open_inputs
@@ -154,9 +155,10 @@ class Pipeline:
         **settings: Any,
     ) -> Plan:
         """The costed list of stages for a volume, without running it; parameters as of `run`."""
-        chosen = Settings(**settings | {"restart": True})
+        origins = open_inputs(inputs, roi, resample)
+        chosen = here(origins.values(), Settings(**settings | {"restart": True}))
         resources = local_resources(chosen.workers, chosen.memory)
-        return self.prepare(open_inputs(inputs, roi, resample), "run", chosen, resources).plan
+        return self.prepare(origins, "run", chosen, resources).plan
 
     def preview(
         self,
@@ -205,7 +207,8 @@ class Pipeline:
 
         Parameters
         ----------
-        inputs : path of a volume (OME-Zarr, Zarr, TIFF, NPY), or a dict of several with names.
+        inputs : path of a volume (OME-Zarr, Zarr, TIFF, NPY), what `bigseg.open_volume` gives, an array in memory
+            (computed in this process unless workers are given), or a dict of several with names.
         out : the run's folder.
         roi : the part of the volume that is computed on, as a volume of its own: ``"100:200,:,0.5mm:1mm"`` or one
             slice or pair for each axis. Outputs lie in the whole volume's coordinates.
@@ -222,7 +225,8 @@ class Pipeline:
         BigsegError
             One of its kinds for everything that is refused or fails; finished blocks are kept.
         """
-        prepared, start = self.check(open_inputs(inputs, roi, resample), out, Settings(**settings))
+        origins = open_inputs(inputs, roi, resample)
+        prepared, start = self.check(origins, out, here(origins.values(), Settings(**settings)))
         return run_prepared(self.as_dict(), prepared, start, observe)
 
     def check(

@@ -19,6 +19,8 @@ SIDES = {2: (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128), 3: (25
 SMALLEST = {2: 128, 3: 32}
 DECODE_GOAL = 1.5
 BLOCKS_A_WORKER = 4
+MOST_BLOCKS = 20_000_000
+"""Half a KiB each, all in the driver: 10 GiB."""
 
 Make = Callable[[Shape, Shape, Limits], Plan]
 """Makes the plan for a block, a brick and limits."""
@@ -71,6 +73,11 @@ def with_brick(make: Make, shape: Shape, block: Shape, resources: Resources) -> 
     decoded there is no cache, and nothing that neighbours could share.
     """
     grid = Grid(shape, block)
+    if prod(grid.counts) > MOST_BLOCKS:
+        raise ParameterError(
+            f"{_by(shape)} voxels in {prod(grid.counts):.3g} blocks of {_by(block)}: expected at most "
+            f"{MOST_BLOCKS:,} blocks; give a larger --block, or a coarser --resample"
+        )
     best: tuple[float, Plan] | None = None
     for brick in bricks(grid, resources.workers):
         cache = cache_bytes(block, brick)
@@ -144,6 +151,10 @@ def _advice(make: Make, shape: Shape, resources: Resources, plan: Plan) -> str:
                 )
                 return f"--block {text} fits ({smaller.memory / 2**20:.0f} MiB), or give --memory {_mib(plan.memory)}"
     return f"no smaller block fits either; give --memory {_mib(plan.memory)}"
+
+
+def _by(sizes: Shape) -> str:
+    return "x".join(map(str, sizes))
 
 
 def _mib(count: int) -> str:

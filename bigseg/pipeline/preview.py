@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigseg.engine.field import Field
 from bigseg.engine.source import Cropped, read_box
 from bigseg.engine.visit import depths, ordered
-from bigseg.errors import ParameterError, PipelineError
+from bigseg.errors import InputError, ParameterError, PipelineError, UsageError
 from bigseg.grid import Box, Shape
 from bigseg.pipeline.build import Built
 from bigseg.report.pictures import Panel, draw_panels
@@ -26,6 +26,8 @@ from bigseg.storage.volume import Volume
 if TYPE_CHECKING:
     from bigseg.pipeline.geometry import Input
     from bigseg.pipeline.pipeline import Pipeline
+    from bigseg.pipeline.running import Run
+    from bigseg.pipeline.steps import Step
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def preview(pipeline: Pipeline, inputs: Input | Mapping[str, Input], z: int | No
         volumes = [name for name, result in built.results.items() if isinstance(result, Field)]
         if not volumes:
             raise PipelineError("no step of this pipeline gives a volume: there is nothing to show")
-        run = type(pipeline)(pipeline.steps, volumes).run(cropped, folder / "run", workers=0, report=False)
+        run = _run(pipeline, volumes, piece, spec, cropped, folder / "run")
         within = Box(*(tuple(a - o for a, o in zip(corner, piece.start, strict=True)) for corner in shown))
         panels = [_panel(name, origin, shown) for name, origin in origins.items()]
         for name in volumes:
@@ -70,7 +72,33 @@ def preview(pipeline: Pipeline, inputs: Input | Mapping[str, Input], z: int | No
             title = name if name == step.op.op else f"{name} ({step.op.op})"
             panels.append(_panel(title, Volume.open(run.path / f"{name}.ome.zarr"), within))
         where = "the image" if plane is None else f"plane {plane} of {spec.shape[0]}"
-        return Preview(draw_panels(panels, where), _note(pipeline, spec, where, piece), run.values)
+        return Preview(draw_panels(panels, where), _note(pipeline, built, spec, where, piece), run.values)
+
+
+def _run(
+    pipeline: Pipeline, save: list[str], piece: Box, spec: Spec, inputs: Mapping[str, Cropped], folder: Path
+) -> Run:
+    """The pipeline on the piece alone."""
+    try:
+        steps = [_moved(step, piece, spec) for step in pipeline.steps]
+        return type(pipeline)(steps, save).run(inputs, folder, workers=0, report=False)
+    except (InputError, UsageError) as error:
+        if piece == Box.whole(spec.shape):
+            raise
+        seen = f"a preview looks at voxels {_ranges(piece)} alone: try another plane, more planes or a larger side"
+        raise type(error)(f"{error}; {seen}") from error
+
+
+def _moved(step: Step, piece: Box, spec: Spec) -> Step:
+    """A step with the regions that it names in the piece."""
+    try:
+        return replace(step, op=step.op.in_piece(piece, spec))
+    except ParameterError as error:
+        raise ParameterError(f"step {step.id!r}: {error}") from error
+
+
+def _ranges(box: Box) -> str:
+    return " x ".join(f"{a}:{b}" for a, b in zip(*box, strict=True))
 
 
 def _plane(spec: Spec, z: int | None) -> int | None:
@@ -118,15 +146,23 @@ def _panel(name: str, origin: Origin | Volume, box: Box) -> Panel:
     return Panel(name, array.reshape(box.shape[-2:]), spec.kind, (rows, columns), spec.unit)
 
 
-def _note(pipeline: Pipeline, spec: Spec, where: str, piece: Box) -> str:
+def _placed(built: Built) -> bool:
+    """Whether the place of a voxel is a feature of it."""
+    fields = ordered([result for result in built.results.values() if isinstance(result, Field)])
+    stacks = [field.kernel.stack for field in fields if hasattr(field.kernel, "stack")]
+    return any(item.kind == "position" for stack in stacks for item in stack.filters)
+
+
+def _note(pipeline: Pipeline, built: Built, spec: Spec, where: str, piece: Box) -> str:
     """What was computed from what, and what that means."""
     if piece == Box.whole(spec.shape):
         return f"{where}, computed from the whole volume: this is the result"
-    part = " x ".join(f"{a}:{b}" for a, b in zip(*piece, strict=True))
-    text = f"{where}, computed from voxels {part} alone"
+    text = f"{where}, computed from voxels {_ranges(piece)} alone"
+    if _placed(built):
+        text += "; positions, which are features here, count from its corner and not from the volume's"
     seen = [step.id for step in pipeline.steps if not step.op.local]
     if not seen:
-        return f"{text}; every step is local: this is the result"
+        return text if _placed(built) else f"{text}; every step is local: this is the result"
     return (
         f"{text}: {', '.join(seen)} saw only these, so thresholds, objects that reach beyond, their sizes and numbers "
         "may differ in the whole volume; filters are as in the whole"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bigseg.errors import PipelineError
-from bigseg.pipeline.steps import unknown
+from bigseg.errors import PipelineError, unknown
 
 PACKAGE = Path(__file__).resolve().parent.parent
 INSTALLED, CHECKOUT = PACKAGE / "recipes", PACKAGE.parent / "pipelines"

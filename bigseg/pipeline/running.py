@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bigseg.engine.damage import Found, metadata_of
 from bigseg.engine.field import Field, Reduction, Values
 from bigseg.engine.folder import RunFolder, check_same, fingerprint, remove, versions
-from bigseg.engine.journal import Journal
-from bigseg.engine.lock import Lock
+from bigseg.engine.journal import Journal, tally
+from bigseg.engine.lock import Lock, holder
 from bigseg.engine.plan import Plan
 from bigseg.engine.run import Executor, Observer, Summary, driver_memory, execute, to_write
 from bigseg.engine.serial import SerialExecutor
@@ -29,7 +31,9 @@ from bigseg.pipeline.build import Built
 from bigseg.pipeline.kept import Kept, keep
 from bigseg.pipeline.planning import Resources, local_resources
 from bigseg.storage import blocks
+from bigseg.storage.create import restore_metadata
 from bigseg.storage.durable import clear_temporary, write_file
+from bigseg.storage.faultpoints import point
 from bigseg.storage.pyramid import levels_of
 from bigseg.storage.sources.opening import Origin
 from bigseg.storage.volume import Volume, mark_complete, mark_incomplete
@@ -48,6 +52,7 @@ class Settings:
     workers : processes on this machine; 0 computes in the calling process.
     memory : bytes a worker may use.
     scheduler, scheduler_file : a running Dask cluster.
+    insecure : whether that may be another machine without encryption.
     restart : remove what an earlier run left in the folder.
     report : write report.html.
     """
@@ -57,6 +62,7 @@ class Settings:
     memory: int | None = None
     scheduler: str | None = None
     scheduler_file: str | None = None
+    insecure: bool = False
     restart: bool = False
     report: bool = True
 
@@ -73,6 +79,8 @@ class Prepared:
     settings: Settings
     kept: Kept | None = None
     """Components of an earlier run that this one continues from."""
+    damaged: Found | None = None
+    """What was found damaged in the run that lies there, and is computed again."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,27 @@ class Run:
         """The report's file."""
         return self.path / "report.html"
 
+    def show_report(self, height: int = 600) -> ReportFrame:
+        """The report within a notebook, wherever its file lies.
+
+        Parameters
+        ----------
+        height : of the frame in pixels.
+        """
+        return ReportFrame(self.report, height)
+
+
+@dataclass(frozen=True)
+class ReportFrame:
+    """A report as a notebook shows it: in a frame of its own, which runs no code."""
+
+    path: Path
+    height: int = 600
+
+    def _repr_html_(self) -> str:
+        page = escape(self.path.read_text(encoding="utf-8"), quote=True)
+        return f'<iframe srcdoc="{page}" sandbox width="100%" height="{self.height}" style="border: 0"></iframe>'
+
 
 Start = Callable[[], Executor]
 
@@ -119,8 +148,9 @@ def choose_executor(settings: Settings) -> tuple[Resources, Start]:
         return local_resources(0, settings.memory), SerialExecutor
     from bigseg.engine.cluster import attach, local_cluster  # Dask takes half a second to load
 
-    named = settings.scheduler or settings.scheduler_file
-    found = attach(settings.scheduler, settings.scheduler_file) if named or settings.workers is None else None
+    found = None
+    if settings.scheduler or settings.scheduler_file or settings.workers is None:
+        found = attach(settings.scheduler, settings.scheduler_file, settings.insecure)
     if found is not None:
         with closing(found):  # a plan that is refused must leave no client behind
             fallback = local_resources(found.workers, settings.memory)
@@ -139,25 +169,20 @@ def run_prepared(pipeline: Mapping[str, Any], prepared: Prepared, start: Start, 
         run.json then says ``failed`` and why; finished blocks are kept for the next try.
     """
     folder, plan = prepared.folder, prepared.plan
-    content = {
-        "pipeline": dict(pipeline),
-        "inputs": {name: _described(origin) for name, origin in prepared.origins.items()},
-        "block": list(plan.grid.block),
-        "versions": versions(),
-    }
-    if prepared.kept is not None:
-        content["components_of"] = prepared.kept.fingerprint
-    if (found := _complete(folder, content)) is not None:
+    content = content_of(pipeline, prepared)
+    if (found := _complete(prepared, content)) is not None:
+        _forget_lock(folder)
         return found
     folder.probe()
     with _terminable(), Lock(folder.lock) as lock:
-        if (found := _complete(folder, content)) is not None:
+        if (found := _complete(prepared, content)) is not None:
             return found  # another driver finished it a moment ago
+        point("run.locked")
         earlier = folder.read()
         if earlier is None:
             folder.clear()  # a driver that was killed before its first record
         check_same(folder, content)
-        journal = Journal(folder.journal, fingerprint(content), folder.path, folder.scratch.name)
+        journal = _journal(prepared, fingerprint(content))
         record = _new_record(pipeline, prepared, content, earlier)
         try:
             folder.check_room(to_write(plan, journal))
@@ -184,10 +209,47 @@ def run_prepared(pipeline: Mapping[str, Any], prepared: Prepared, start: Start, 
     return Run(folder.path, record)
 
 
-def _complete(folder: RunFolder, content: Mapping[str, Any]) -> Run | None:
-    """The finished run that lies in the folder, if it is the same."""
+def content_of(pipeline: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """All that the results of a run depend on."""
+    content = {
+        "pipeline": dict(pipeline),
+        "inputs": {name: _described(origin) for name, origin in prepared.origins.items()},
+        "block": list(prepared.plan.grid.block),
+        "versions": dict(versions()),
+    }
+    if prepared.kept is not None:
+        content["components_of"] = prepared.kept.fingerprint
+    return content
+
+
+def _forget_lock(folder: RunFolder) -> None:
+    """Remove the lock of a driver that was killed between its last write and its end."""
+    if folder.lock.exists():
+        with suppress(LockedError, StorageError), Lock(folder.lock):
+            pass
+
+
+def _journal(prepared: Prepared, name: str) -> Journal:
+    """The journal, with the records of damaged blocks voided; metadata that are damaged are written anew."""
+    folder, found = prepared.folder, prepared.damaged or Found()
+    if any(not item.stage for item in found.damaged):
+        for write in prepared.built.writes:
+            restore_metadata(
+                write.path,
+                write.field.spec,
+                prepared.plan.grid.block,
+                pyramid=write.pyramid,
+                attributes=write.attributes,
+            )
+    needs = {stage.name: stage.needs for stage in prepared.plan.stages}
+    return Journal(folder.journal, name, folder.path, folder.scratch.name, needs, found.blocks)
+
+
+def _complete(prepared: Prepared, content: Mapping[str, Any]) -> Run | None:
+    """The finished run that lies in the folder, if it is the same and nothing of it is damaged."""
+    folder = prepared.folder
     record = folder.read()
-    if record is None or record["status"] != "complete":
+    if record is None or record["status"] != "complete" or (prepared.damaged and prepared.damaged.damaged):
         return None
     check_same(folder, content)
     return Run(folder.path, record)
@@ -197,8 +259,10 @@ def _begin(prepared: Prepared, record: Mapping[str, Any], journal: Journal) -> N
     """Say that the run is on, and remove what killed writers left, before the first block."""
     folder = prepared.folder
     folder.write(record)
+    point("run.recorded")
     write_file(folder.path / "pipeline.yaml", yaml.safe_dump(record["pipeline"], sort_keys=False).encode())
     _sweep(prepared)
+    point("run.swept")
     if _left(prepared.plan, journal):
         for write in prepared.built.writes:
             mark_incomplete(write.path)
@@ -213,21 +277,29 @@ def _close(prepared: Prepared, record: dict[str, Any], journal: Journal, lock: L
     """Everything is computed: mark the images, report, keep or remove scratch, and last of all say so."""
     folder = prepared.folder
     lock.check()
+    point("run.computed")
     for write in prepared.built.writes:
         mark_complete(write.path)
+    point("run.marked")
     folder.write(record)
     if prepared.settings.report:
         from bigseg.report.page import write_report
 
         write_report(folder.path, record)
+        point("run.reported")
     lock.check()
     journal.finish()  # from here on the journal is trusted without scratch
+    point("run.finished")
     if record["pipeline"].get("keep_components"):
         keep(folder, prepared.built, values)
     remove(folder.scratch)
+    point("run.emptied")
     _sweep(prepared)
+    images = [Path(write.path) for write in prepared.built.writes if write.pyramid]
+    record["metadata"] = metadata_of(folder.path, images)
     lock.check()
     folder.write({**record, "status": "complete"})
+    point("run.complete")
     record["status"] = "complete"
 
 
@@ -266,6 +338,11 @@ def _described(origin: Origin) -> dict[str, Any]:
     return found | {"spacing": list(spec.spacing), "unit": spec.unit, "origin": list(spec.origin)} | chosen(origin)
 
 
+def _part(origin: Origin) -> dict[str, Any]:
+    """What was chosen of an input, so that it can be opened again."""
+    return chosen(origin) | ({"missing": "fill"} if getattr(stored(origin)[0], "missing", "") == "fill" else {})
+
+
 def _new_record(
     pipeline: Mapping[str, Any], prepared: Prepared, content: Mapping[str, Any], earlier: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -276,7 +353,8 @@ def _new_record(
         "fingerprint": fingerprint(content),
         "pipeline": dict(pipeline),
         "inputs": {name: place(origin) for name, origin in prepared.origins.items()},
-        "parts": {name: found for name, origin in prepared.origins.items() if (found := chosen(origin))},
+        "parts": {name: found for name, origin in prepared.origins.items() if (found := _part(origin))},
+        **({"components_in": str(prepared.kept.folder.parent)} if prepared.kept is not None else {}),
         "volume": {
             "shape": list(spec.shape),
             "dtype": str(spec.dtype),
@@ -329,11 +407,28 @@ def _values(built: Built, values: Values) -> dict[str, dict[str, Any]]:
     return found
 
 
-def describe_existing(folder: RunFolder) -> str:
-    """In one line, what a run finds in its folder: nothing, finished, or where it continues."""
+def describe_existing(folder: RunFolder, content: Mapping[str, Any] | None = None) -> str:
+    """In one line, what a run finds in its folder: nothing, finished, in use, or where it continues.
+
+    Parameters
+    ----------
+    folder : of the run.
+    content : what the run is to be started with, see `content_of`.
+
+    Raises
+    ------
+    ChangedError
+        When the run that lies there was started with something else.
+    """
     record = folder.read()
     if record is None:
         return "new run"
+    if content is not None:
+        check_same(folder, content, look=True)
     if record["status"] == "complete":
         return "finished already: nothing to do"
-    return f"continues a run that is {record['status']} (start {record.get('starts', 0) + 1})"
+    if (owner := holder(folder.lock)) is not None:
+        return f"in use by process {owner['pid']} on {owner['host']}"
+    done = sum(tally(folder.journal).values()) if folder.journal.exists() else 0
+    units = sum(stage["blocks"] for stage in record.get("stages", []))
+    return f"{record['status']}: continues at {done} of {units} blocks (start {record.get('starts', 0) + 1})"

@@ -28,8 +28,9 @@ from bigseg.learn.points import Points, read_points
 from bigseg.learn.sampled import PARTS, Regions
 from bigseg.learn.training import Trained
 from bigseg.ops.train import Train
-from bigseg.pipeline.steps import explain, load_yaml, make_op
+from bigseg.pipeline.steps import explain, make_op, read_yaml
 from bigseg.storage.sources.opening import Origin, open_source
+from bigseg.storage.spec import Spec
 
 Part = Literal["train", "validation", "test"]
 
@@ -96,11 +97,7 @@ def load_training(path: Path, changes: Mapping[str, Any] | None = None) -> tuple
     PipelineError
         When it is none, with what was expected.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"cannot read the training file {path}: {getattr(error, 'strerror', error)}") from error
-    data = load_yaml(text, str(path))
+    data = read_yaml(path, "training")
     try:
         found = TrainingFile.model_validate(data)
     except ValidationError as error:
@@ -128,13 +125,21 @@ def open_example(item: VolumeItem, op: Train) -> Example:
     images = {name: open_source(path, spacing=item.spacing) for name, path in paths.items()}
     first = next(iter(images.values()))
     name = os.path.basename(os.path.normpath(next(iter(paths.values()))))
-    truth: Labels | Points
-    if item.points is not None:
-        names = {number: info if isinstance(info, str) else info.name for number, info in op.classes.items()}
-        truth = read_points(item.points, first.spec, names)
-    else:
-        truth = open_labels(str(item.labels), op)
-    return Example(images, truth, item.part, item.regions, name)
+    return Example(images, open_truth(item.labels, item.points, first.spec, op), item.part, item.regions, name)
+
+
+def open_truth(labels: str | Path | None, points: str | Path | None, spec: Spec, op: Train) -> Labels | Points:
+    """The annotations of a volume: a table of points where one is given, else a label volume.
+
+    Raises
+    ------
+    InputError
+        When they cannot be read, or points lie outside of the volume.
+    """
+    if points is None:
+        return open_labels(str(labels), op)
+    names = {number: info if isinstance(info, str) else info.name for number, info in op.classes.items()}
+    return read_points(points, spec, names)
 
 
 def open_labels(path: str, op: Train) -> Labels:

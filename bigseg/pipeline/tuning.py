@@ -14,19 +14,18 @@ import numpy as np
 
 from bigseg.engine.field import Array, Field, Workspace
 from bigseg.engine.folder import RunFolder
-from bigseg.engine.resampled import resampled
 from bigseg.engine.run import Observer
 from bigseg.errors import PipelineError
 from bigseg.grid import Grid
 from bigseg.ops.choosing import FindLimits, View, holds
 from bigseg.ops.components import Seen
-from bigseg.pipeline.geometry import part
+from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.kept import Kept, kept_of
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.running import Prepared, Run, Settings, Start, run_prepared
 from bigseg.pipeline.steps import Definition, parse
 from bigseg.storage.scratch import Scratch
-from bigseg.storage.sources.opening import Origin, open_source
+from bigseg.storage.sources.opening import Origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +81,7 @@ class Tuned:
     def inputs(self) -> dict[str, Origin]:
         """The run's inputs, opened again."""
         parts = self.record.get("parts", {})
-        return {name: _opened(path, parts.get(name, {})) for name, path in self.record["inputs"].items()}
+        return {name: opened_again(path, parts.get(name, {})) for name, path in self.record["inputs"].items()}
 
     @cached_property
     def steps(self) -> dict[str, Found]:
@@ -125,13 +124,10 @@ class Tuned:
         voxels = int(sizes @ counts)
         return Found(int(counts.sum()), voxels, voxels * prod(spec.spacing), spec.unit, sizes, counts)
 
-    def table(self) -> pd.DataFrame:
-        """One row a step: objects, voxels, volume, and the distribution of sizes."""
-        import pandas as pd  # which takes half a second to load
-
-        rows = [
-            {
-                "step": name,
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """By step: objects, voxels, volume, and the distribution of sizes."""
+        return {
+            name: {
                 "objects": found.objects,
                 "num_pixels": found.num_pixels,
                 "volume": found.volume,
@@ -141,8 +137,13 @@ class Tuned:
                 "largest": found.quantile(1.0),
             }
             for name, found in self.steps.items()
-        ]
-        return pd.DataFrame(rows).set_index("step")
+        }
+
+    def table(self) -> pd.DataFrame:
+        """The same as a DataFrame, one row a step."""
+        import pandas as pd  # which takes half a second to load
+
+        return pd.DataFrame.from_dict(self.rows(), orient="index").rename_axis("step")
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html())
@@ -193,15 +194,6 @@ def tune(folder: str | Path, changes: Mapping[str, Any] | Sequence[str] = ()) ->
     texts = [f"{key}={json.dumps(value)}" for key, value in pairs] or list(changes)
     found: Definition = parse(record["pipeline"], str(folder), tuple(texts))
     return Tuned(path, Pipeline(found.steps, found.save, found.keep_components), tuple(texts))
-
-
-def _opened(path: str, part_of: Mapping[str, Any]) -> Origin:
-    """An input as its run read it."""
-    channel = tuple(map(int, part_of["channel"].split(","))) if "channel" in part_of else None
-    origin = open_source(path, part_of.get("level", 0), channel)
-    if "roi" in part_of:
-        origin = part(origin, part_of["roi"])
-    return resampled(origin, part_of["resample"]) if "resample" in part_of else origin
 
 
 def tune_slider(folder: str | Path, parameter: str, low: float, high: float, step: float = 1.0) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -31,29 +30,63 @@ def curve_chart(curve: pd.DataFrame, area: float | None, precision: float | None
     area : under the ROC curve; precision : the average. None where it is not defined.
     name : of the scores.
     """
-    best = int(curve["dice"].to_numpy().argmax())
-    curve, point = _thinned(curve), curve.iloc[best]
+    point = curve.iloc[int(curve["dice"].to_numpy().argmax())]
 
-    def roc(axes: Axes, theme: Theme) -> None:
-        axes.plot((0, 1), (0, 1), color=theme.grid, linewidth=1.0)
-        axes.plot(np.append(0, curve["fall_out"]), np.append(0, curve["recall"]), color=theme.edge, linewidth=1.4)
-        axes.plot(point["fall_out"], point["recall"], "o", color=theme.mark, markersize=4)
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("true positive rate")
-        _say(axes, theme, "area", area)
-
-    def recalled(axes: Axes, theme: Theme) -> None:
-        axes.plot(curve["recall"], curve["precision"], color=theme.edge, linewidth=1.4)
-        axes.plot(point["recall"], point["precision"], "o", color=theme.mark, markersize=4)
-        axes.set_xlabel("recall")
-        axes.set_ylabel("precision")
-        _say(axes, theme, "mean precision", precision)
+    def picture(theme: Theme) -> bytes:
+        with plain_style():
+            figure = Figure(figsize=(WIDTH, HEIGHT), dpi=170)
+            FigureCanvasAgg(figure)
+            left, right = (figure.add_axes(place) for place in PLACES)
+            draw_curves(left, right, theme, curve, area, precision, point)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", transparent=True)
+        return buffer.getvalue()
 
     words = (
         f"ROC and precision-recall curves of {name}; area {_number(area)}, mean precision {_number(precision)}; best "
         f"Dice {number(float(point['dice']))} above {number(float(point['above']))}"
     )
-    return Chart(_png((roc, recalled), LIGHT), _png((roc, recalled), DARK), words)
+    return Chart(picture(LIGHT), picture(DARK), words)
+
+
+def draw_curves(
+    left: Axes,
+    right: Axes,
+    theme: Theme,
+    curve: pd.DataFrame,
+    area: float | None,
+    precision: float | None,
+    point: pd.Series | None,
+) -> None:
+    """ROC on the left, precision over recall on the right.
+
+    Parameters
+    ----------
+    curve, area, precision : as of `curve_chart`.
+    point : the row that is marked.
+    """
+    drawn = _thinned(curve)
+    left.plot((0, 1), (0, 1), color=theme.grid, linewidth=1.0)
+    left.plot(np.append(0, drawn["fall_out"]), np.append(0, drawn["recall"]), color=theme.edge, linewidth=1.4)
+    left.set(xlabel="false positive rate", ylabel="true positive rate")
+    right.plot(drawn["recall"], drawn["precision"], color=theme.edge, linewidth=1.4)
+    right.set(xlabel="recall", ylabel="precision")
+    if point is not None:
+        left.plot(point["fall_out"], point["recall"], "o", color=theme.mark, markersize=4)
+        right.plot(point["recall"], point["precision"], "o", color=theme.mark, markersize=4)
+    for axes, what, value in ((left, "area", area), (right, "mean precision", precision)):
+        axes.text(0.97, 0.06, f"{what} {_number(value)}", ha="right", fontsize=8.5, color=theme.ink)
+        axes.set_xlim(-0.01, 1.01)
+        axes.set_ylim(-0.01, 1.02)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("bottom", "left"):
+            axes.spines[side].set_color(theme.muted)
+        axes.tick_params(colors=theme.muted, labelsize=8, length=3)
+        axes.xaxis.label.set(color=theme.muted, fontsize=8.5)
+        axes.yaxis.label.set(color=theme.muted, fontsize=8.5)
+        axes.grid(color=theme.grid, linewidth=0.8)
+        axes.set_axisbelow(True)
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
@@ -67,32 +100,5 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[np.unique(np.concatenate([[0, len(curve) - 1], places.clip(0, len(curve) - 1)]))]
 
 
-def _say(axes: Axes, theme: Theme, what: str, value: float | None) -> None:
-    axes.text(0.97, 0.06, f"{what} {_number(value)}", ha="right", fontsize=8.5, color=theme.ink)
-
-
 def _number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.4f}"
-
-
-def _png(draws: tuple[Callable[[Axes, Theme], None], ...], theme: Theme) -> bytes:
-    with plain_style():
-        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=170)
-        FigureCanvasAgg(figure)
-        for draw, place in zip(draws, PLACES, strict=True):
-            axes = figure.add_axes(place)
-            draw(axes, theme)
-            axes.set_xlim(-0.01, 1.01)
-            axes.set_ylim(-0.01, 1.02)
-            for side in ("top", "right"):
-                axes.spines[side].set_visible(False)
-            for side in ("bottom", "left"):
-                axes.spines[side].set_color(theme.muted)
-            axes.tick_params(colors=theme.muted, labelsize=8, length=3)
-            axes.xaxis.label.set(color=theme.muted, fontsize=8.5)
-            axes.yaxis.label.set(color=theme.muted, fontsize=8.5)
-            axes.grid(color=theme.grid, linewidth=0.8)
-            axes.set_axisbelow(True)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", transparent=True)
-    return buffer.getvalue()

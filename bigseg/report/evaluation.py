@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 
 from bigseg.errors import ParameterError
 from bigseg.report.charts import LIGHT
+from bigseg.report.curve_chart import draw_curves
 from bigseg.report.style import plain_style
 from bigseg.report.wording import number
 
 SIDE, DPI = 3.2, 150
 """Inches of a plot, dots an inch."""
-MOST_POINTS = 2000
-"""Points of a curve that are drawn: more lie on each other."""
 MOST_CLASSES = 20
 
 
@@ -58,8 +57,12 @@ def evaluation_picture(figures: Mapping[str, Any], rows: pd.DataFrame | None, wh
         FigureCanvasAgg(figure)
         plots = figure.subplots(1, count, squeeze=False)[0]
         if rows is not None and curve:
-            _roc(plots[0], rows, figures)
-            _precision_recall(plots[1], rows, figures)
+            point = _used(rows, figures["threshold"])
+            draw_curves(plots[0], plots[1], LIGHT, rows, figures["auc"], figures["average_precision"], point)
+            for axes in plots[:2]:
+                axes.set_aspect("equal")
+            if point is not None:
+                plots[0].set_title(f"marked: > {number(figures['threshold'])}", fontsize=9, color=LIGHT.ink)
         if drawn:
             _confusion(plots[-1], confusion, figures.get("classes", [0, 1]))
         figure.suptitle(where, fontsize=9, color=LIGHT.muted, parse_math=False)
@@ -68,30 +71,10 @@ def evaluation_picture(figures: Mapping[str, Any], rows: pd.DataFrame | None, wh
     return buffer.getvalue()
 
 
-def _roc(axes: Axes, rows: pd.DataFrame, figures: Mapping[str, Any]) -> None:
-    drawn = _thinned(rows)
-    axes.plot([0, *drawn["fall_out"]], [0, *drawn["recall"]], color=LIGHT.edge, linewidth=1.6)
-    axes.plot([0, 1], [0, 1], color=LIGHT.grid, linewidth=1)
-    _used(axes, figures, "fall_out", rows)
-    _framed(axes, f"ROC, area {number(figures['auc'])}", "false positive rate", "true positive rate")
-
-
-def _precision_recall(axes: Axes, rows: pd.DataFrame, figures: Mapping[str, Any]) -> None:
-    drawn = _thinned(rows)
-    axes.plot(drawn["recall"], drawn["precision"], color=LIGHT.edge, linewidth=1.6)
-    _used(axes, figures, "precision", rows)
-    _framed(axes, f"average precision {number(figures['average_precision'])}", "recall", "precision")
-
-
-def _used(axes: Axes, figures: Mapping[str, Any], column: str, rows: pd.DataFrame) -> None:
-    """The threshold that the figures are of."""
-    above = rows[rows["threshold"] > figures["threshold"]]
-    if not len(above):
-        return
-    point = above.iloc[-1]
-    place = (point["fall_out"], point["recall"]) if column == "fall_out" else (point["recall"], point["precision"])
-    axes.plot(*place, "o", color=LIGHT.mark, markersize=5)
-    axes.annotate(f"> {number(figures['threshold'])}", place, (6, -10), textcoords="offset points", fontsize=8)
+def _used(rows: pd.DataFrame, threshold: float) -> pd.Series | None:
+    """The point of the threshold that the figures are of."""
+    above = rows[rows["threshold"] > threshold]
+    return above.iloc[-1] if len(above) else None
 
 
 def _confusion(axes: Axes, confusion: np.ndarray[Any, Any], classes: Sequence[int]) -> None:
@@ -108,20 +91,3 @@ def _confusion(axes: Axes, confusion: np.ndarray[Any, Any], classes: Sequence[in
     axes.set_xlabel("found", fontsize=8.5, color=LIGHT.muted)
     axes.set_ylabel("true", fontsize=8.5, color=LIGHT.muted)
     axes.tick_params(labelsize=8, length=0, colors=LIGHT.muted)
-
-
-def _framed(axes: Axes, title: str, below: str, beside: str) -> None:
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_title(title, fontsize=9, color=LIGHT.ink)
-    axes.set_xlabel(below, fontsize=8.5, color=LIGHT.muted)
-    axes.set_ylabel(beside, fontsize=8.5, color=LIGHT.muted)
-    axes.tick_params(labelsize=8, colors=LIGHT.muted)
-    axes.grid(color=LIGHT.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Some rows of a long curve, the first and the last among them."""
-    if len(rows) <= MOST_POINTS:
-        return rows
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, MOST_POINTS).round().astype(int))]

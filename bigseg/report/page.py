@@ -25,6 +25,7 @@ from bigseg.report.stages import account_of, memory_of
 from bigseg.report.thresholds import Distribution, distributions
 from bigseg.report.views import three_views
 from bigseg.storage.durable import write_file
+from bigseg.storage.faultpoints import point
 
 NAME = "report.html"
 
@@ -53,7 +54,10 @@ def write_report(folder: Path, record: Mapping[str, Any], status: str = "complet
     Reads a few planes from the pyramids and streams the tables: memory and time do not grow with the volume.
     """
     page = Path(folder) / NAME
-    write_file(page, render(Path(folder), record, status).encode("utf-8", "replace"))
+    point("report.begin")
+    text = render(Path(folder), record, status).encode("utf-8", "replace")
+    point("report.rendered")
+    write_file(page, text)
     return page
 
 

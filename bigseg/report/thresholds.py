@@ -13,7 +13,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 COUNTING = ("histogram", "auto_threshold", "try_all")
-NO_VOLUME = (*COUNTING, "threshold_by_objects", "evaluate", "regions")
+NO_VOLUME = (
+    *COUNTING,
+    "threshold_by_objects",
+    "count_objects",
+    "regions",
+    "contingency",
+    "contact",
+    "nearest",
+    "detect",
+    "object_quantiles",
+    "train",
+    "evaluate",
+)
 """Operations that give values or a table: the next step reads what the step before them gave."""
 COMPARED = ("low", "high", "above", "below")
 """Parameters that are compared with the voxels of the step's source."""

@@ -214,7 +214,7 @@ def test_an_empty_mask(blobs: np.ndarray, tmp_path: Path) -> None:
     arrays = {"ct": blobs.astype(np.float32), "body": np.zeros(blobs.shape, bool)}
     steps = [{"id": "smooth", "op": "gaussian", "from": "ct", "sigma": 1.0, "mask": "body"}]
     assert not run(tmp_path, steps, ["smooth"], arrays, block=(16,)).outputs["smooth"].values.any()
-    for op in ("histogram", "auto_threshold"):
+    for op in ("histogram", "auto_threshold", "normalise"):
         for image in (blobs, arrays["ct"]):
             steps = [{"id": "a", "op": op, "from": "ct", "mask": "body"}]
             with pytest.raises(ValuesError, match="voxel"):
@@ -241,7 +241,7 @@ def test_another_mask_is_another_run(blobs: np.ndarray, tmp_path: Path) -> None:
         ({"op": "threshold", "above": 1, "mask": "levels"}, PipelineError, "another step in `mask`"),
         ({"op": "threshold", "above": 1, "mask": "smooth"}, PipelineError, "put a threshold step before it"),
         ({"op": "threshold", "above": 1, "mask": 3}, PipelineError, "expected `mask` to name"),
-        ({"op": "regions", "from": "objects", "mask": "body"}, PipelineError, "takes no mask"),
+        ({"op": "contact", "from": "objects", "mask": "body"}, PipelineError, "takes no mask"),
         ({"op": "hysteresis", "low": -1, "high": 9, "from": "ct", "mask": "body"}, ParameterError, "from 0 to 255"),
         (
             {"op": "hysteresis", "low": 9, "high": 300, "polarity": "below", "from": "ct", "mask": "body"},

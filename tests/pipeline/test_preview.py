@@ -10,7 +10,7 @@ import pytest
 
 import bigseg
 from bigseg.engine.source import Cropped, Held
-from bigseg.errors import BigsegError
+from bigseg.errors import BigsegError, ParameterError
 from bigseg.grid import Box
 from bigseg.pipeline import preview as module
 from bigseg.storage.spec import Spec
@@ -65,6 +65,46 @@ def test_the_whole_volume_is_the_result(blobs: np.ndarray, tmp_path: Path, panel
     np.testing.assert_array_equal(panels[-1].plane, run.outputs["objects"].values[7])
     assert found.values == run.values
     assert found.note.endswith("this is the result")
+
+
+def halves(where: dict[str, str]) -> bigseg.Pipeline:
+    """A tree that learns dark from bright on one part of a volume, and is judged on others."""
+    features = {"intensity": True}
+    train = {"labels": "input", "features": features, "estimator": "decision_tree", "kind": "values", "regions": where}
+    steps = [
+        {"id": "tree", "op": "train", "from": "input", **train},
+        {"id": "value", "op": "classify", "from": "input", "model": "${tree.model}", "output": "value"},
+        {"id": "even", "op": "normalise", "from": "input", "method": "reference", "region": "18:22,20:40,:25"},
+    ]
+    return bigseg.Pipeline.from_dict({"version": 1, "steps": steps, "save": ["value"]})
+
+
+def test_regions_are_those_of_the_volume(blobs: np.ndarray, tmp_path: Path) -> None:
+    """What a step names by its place in the volume is that place in the piece, as far as the piece holds it."""
+    where = {"train": "10:21,:,:20", "validation": "10:21,:,-31:", "test": ":5,:,:"}
+    found = halves(where).preview(store(tmp_path / "a.zarr", blobs), z=20, planes=3, side=24)
+    assert "voxels 19:22 x 11:35 x 13:37 alone" in found.note
+    figures = found.values["tree"]["figures"]
+    assert found.values["tree"]["voxels"] == 2 * 24 * 7
+    assert figures["validation"]["voxels"] == 2 * 24 * 17
+    assert "test" not in figures
+    assert found.values["even"]["mean"] == blobs[19:22, 20:35, 13:25].mean()
+
+
+def test_a_region_that_is_not_looked_at_is_refused(blobs: np.ndarray, tmp_path: Path) -> None:
+    """A model for other voxels than those that were asked for is not shown: the step, the part and the way out."""
+    pipe = halves({"train": ":5,:,:", "validation": "10:21,:,:"})
+    why = r"step 'tree': no voxel of the regions for train is looked at; a preview looks at voxels 19:22 .* alone: try"
+    with pytest.raises(ParameterError, match=why):
+        pipe.preview(store(tmp_path / "a.zarr", blobs), z=20, planes=3, side=24)
+
+
+def test_positions_are_those_of_the_piece(blobs: np.ndarray, tmp_path: Path) -> None:
+    """Where the place of a voxel is a feature the picture is not the result, and the note says so."""
+    path = store(tmp_path / "a.zarr", blobs)
+    for features, said in (({"position": 10.0}, True), ({"intensity": True}, False)):
+        found = bigseg.Pipeline([bigseg.Kmeans(k=2, features=features)]).preview(path, z=20, planes=3, side=24)
+        assert ("positions, which are features here" in found.note) is said
 
 
 def test_notebooks_show_the_picture(blobs: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,19 @@ def test_the_command_answers_and_runs(
     assert (out / "report.html").is_file()
     with pytest.raises(ChangedError, match="components_of"):
         Pipeline.load(tmp / "pipe.yaml", ["voids.low=90"]).run(volume, out, workers=0)
+
+
+def test_the_answer_loads_no_library_that_it_does_not_need(parent: tuple[Path, Path, Run]) -> None:
+    """An answer imports neither Dask nor pandas, zarr, pyarrow or xarray: with them it would take twice as long."""
+    code = (
+        "import sys; from bigseg.cli.main import run; "
+        f"code = run(['tune', {str(parent[0] / 'run')!r}, '--set', 'voids.low=90']); "
+        "print([name for name in ('dask', 'pandas', 'zarr', 'pyarrow', 'xarray') if name in sys.modules]); "
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "voids" in done.stdout
 
 
 def test_a_slider_shows_each_answer(parent: tuple[Path, Path, Run]) -> None:

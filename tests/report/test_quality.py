@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from sklearn import metrics
 from bigseg.local.curves import Scale, count_scores, curve_of
 from bigseg.ops.evaluate import Evaluate
 from bigseg.ops.objects import Label
+from bigseg.ops.registry import OPS
 from bigseg.ops.threshold import Threshold
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step
 from bigseg.report.curve_chart import POINTS, _thinned, curve_chart
 from bigseg.report.quality import quality_of
-from bigseg.report.thresholds import sources_of
+from bigseg.report.thresholds import NO_VOLUME, sources_of
 from tests.volumes import store
 
 RNG = np.random.default_rng(0)
@@ -61,6 +63,13 @@ def test_steps_that_give_figures_are_no_source() -> None:
     """A step after evaluate reads what came before it, as in the pipeline."""
     steps = [{"id": "a", "op": "threshold"}, {"id": "q", "op": "evaluate"}, {"id": "b", "op": "label"}]
     assert sources_of(steps, ["scan"]) == {"a": "scan", "q": "a", "b": "a"}
+
+
+def test_the_operations_that_give_no_volume() -> None:
+    """The report's list of them is that of the operations themselves."""
+    no_volume = {name for name, kind in OPS.items() if signature(kind.build).return_annotation == "Reduction"}
+    assert set(NO_VOLUME) == no_volume
+    assert len(no_volume) > 10
 
 
 def test_a_chart_for_light_and_dark_pages() -> None:

@@ -1,0 +1,142 @@
+"""Arrays as inputs of pipelines: what is in memory, and volumes that were opened lazily."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+import bigseg
+from bigseg.engine.source import Held
+from bigseg.errors import ChangedError, InputError, ParameterError
+from bigseg.pipeline.arrays import Lazily, array_origin, describe, function_input
+
+PIPE = bigseg.Pipeline([bigseg.Gaussian(sigma="2 um"), bigseg.Threshold(below=110), bigseg.Label()])
+
+
+@pytest.fixture
+def stored(blobs: np.ndarray, tmp_path: Path) -> Path:
+    """The blobs as an image with a spacing."""
+    bigseg.ingest(blobs, tmp_path / "blobs.ome.zarr", spacing="2 1 1 um")
+    return tmp_path / "blobs.ome.zarr"
+
+
+def test_an_array_is_ingested_with_its_spacing(blobs: np.ndarray, stored: Path) -> None:
+    """The image holds the array's voxels and the spacing that was given, also that of a phantom."""
+    volume = bigseg.open_volume(stored)
+    assert np.array_equal(volume.values, blobs)
+    assert (volume.attrs["spacing"], volume.attrs["unit"]) == ((2.0, 1.0, 1.0), "micrometer")
+    assert volume.z.attrs["units"] == "micrometer"
+    voids = bigseg.ingest(bigseg.phantom("voids", 16), stored.parent / "voids.ome.zarr", spacing="3 um", workers=0)
+    assert (voids.spec.spacing, voids.spec.unit) == ((3.0,) * 3, "micrometer")
+
+
+def test_an_opened_volume_is_its_file(stored: Path, tmp_path: Path) -> None:
+    """A DataArray of open_volume plans and runs as its path does, and the run on one continues that on the other."""
+    volume = bigseg.open_volume(stored)
+    assert PIPE.plan(volume, workers=0) == PIPE.plan(stored, workers=0)
+    first = PIPE.run(volume, tmp_path / "run", workers=0, report=False)
+    again = PIPE.run(stored, tmp_path / "run", workers=0, report=False)
+    assert first.record["inputs"] == again.record["inputs"]
+    assert first.record["stages"] == again.record["stages"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v[3:],
+        lambda v: v + 0,
+        lambda v: (v + 1).persist(),
+        lambda v: v.data,
+        lambda v: xr.DataArray(da.zeros((4, 5, 6)), dims=("z", "y", "x")),
+    ],
+    ids=["cut", "computed", "persisted", "dask", "foreign"],
+)
+def test_other_lazy_arrays_are_refused(change: Any, stored: Path) -> None:
+    """What was cut or computed is no input, though its attributes name the file."""
+    with pytest.raises(ParameterError, match="cut or computed"):
+        PIPE.plan(change(bigseg.open_volume(stored)))
+
+
+def test_changed_attributes_are_refused(stored: Path) -> None:
+    """Another spacing in the attributes would be forgotten."""
+    volume = bigseg.open_volume(stored).assign_attrs(spacing=(1.0, 1.0, 1.0))
+    with pytest.raises(ParameterError, match="ingest it with spacing"):
+        PIPE.plan(volume)
+
+
+def test_an_array_in_memory_is_known_by_its_voxels(stored: Path, tmp_path: Path) -> None:
+    """Without a word about workers it is computed here, as the file is; a copy continues, other voxels are refused."""
+    volume = bigseg.open_volume(stored).compute()
+    run = PIPE.run(volume, tmp_path / "run", report=False)
+    assert run.record["where"] == PIPE.run(stored, tmp_path / "file", workers=0, report=False).record["where"]
+    labels = [bigseg.open_volume(tmp_path / name / "label.ome.zarr").values for name in ("run", "file")]
+    assert np.array_equal(*labels)
+    assert labels[0].any()
+    again = PIPE.run(volume.copy(deep=True), tmp_path / "run", report=False)
+    assert again.record == run.record
+    volume.values[0, 0, 0] += 1
+    with pytest.raises(ChangedError):
+        PIPE.run(volume, tmp_path / "run", report=False)
+
+
+def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
+    """The message names the type."""
+    with pytest.raises(ParameterError, match="of type int"):
+        array_origin(3)
+
+
+def test_parts_of_a_volume_keep_their_spacing(stored: Path) -> None:
+    """Planes, every second voxel and other orders of axes have the spacing of what is left, by attributes or places."""
+    volume = bigseg.open_volume(stored)
+    assert describe(volume[4]).spacing == (1.0, 1.0)
+    assert describe(volume[:, 3]).spacing == (2.0, 1.0)
+    assert describe(volume[::2, :, ::3]).spacing == (4.0, 1.0, 3.0)
+    assert describe(volume[::-1]).spacing == (2.0, 1.0, 1.0)
+    plain = xr.DataArray(volume.values, {"z": np.arange(len(volume))}, volume.dims, attrs={"spacing": (3.0, 1.0, 1.0)})
+    assert describe(plain).spacing == (3.0, 1.0, 1.0)
+    assert describe(xr.DataArray(np.zeros((2, 3)), {"x": [0.0, 0.5, 1.0]}, ("y", "x"))).spacing == (1.0, 0.5)
+    plane = bigseg.gaussian(volume[4], sigma="2 um")
+    assert np.array_equal(plane, bigseg.gaussian(volume.values[4], sigma=2.0))
+
+
+def test_a_part_has_no_spacing_of_its_own(stored: Path) -> None:
+    """A spacing for what was cut already is refused instead of forgotten."""
+    from bigseg.pipeline.geometry import part
+    from bigseg.storage.sources.opening import open_source, with_spacing
+
+    cut = part(open_source(stored), "3:,:,:")
+    with pytest.raises((ParameterError, InputError), match="as it was opened"):
+        with_spacing(cut, "5 um")
+
+
+def test_functions_read_an_opened_volume_block_by_block(
+    stored: Path, blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Global functions and training never hold a volume that was opened; with other attributes they see these."""
+    volume = bigseg.open_volume(stored)
+    painted = np.where(blobs < 100, 1, 2).astype("uint8")
+    levels = bigseg.auto_threshold(blobs)
+    model = bigseg.train(volume.compute(), painted, features={"gaussian": 1})
+    labels = bigseg.label(blobs < 100)
+
+    def never(*parts: Any, **named: Any) -> None:
+        raise AssertionError("the whole volume was computed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bigseg.storage.lazy.StoredArray.__getitem__", never)
+        with pytest.raises(AssertionError, match="was computed"):
+            np.asarray(volume)
+        assert bigseg.auto_threshold(volume) == levels
+        again = bigseg.train(volume, painted, features={"gaussian": 1})
+    assert [item.digest for item in again.training] == [item.digest for item in model.training]
+    assert isinstance(function_input(volume.assign_attrs(kind="labels")), Held)
+    assert function_input(volume.assign_attrs(kind="labels")).spec.kind == "labels"
+    monkeypatch.setattr("bigseg.pipeline.arrays.MOST_COMPUTED", 0)
+    lazy = bigseg.threshold(volume, below=100)
+    assert isinstance(function_input(lazy), Lazily)
+    assert np.array_equal(bigseg.label(lazy), labels)
