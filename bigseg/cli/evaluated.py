@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
-from math import prod
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
 from bigseg.cli.console import console
-from bigseg.cli.progress import Progress
-from bigseg.cli.tried import SMALL, shared_folder
+from bigseg.cli.running import run_aside
 from bigseg.errors import UsageError
 from bigseg.ops.evaluate import Evaluate
 from bigseg.pipeline.geometry import part
-from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Settings, run_prepared
 from bigseg.pipeline.steps import Step, make_op
 from bigseg.report.wording import number
-from bigseg.storage.durable import write_file
 from bigseg.storage.roi import parse_roi
 from bigseg.storage.sources.opening import Origin
 
@@ -57,20 +48,11 @@ def evaluated(
     ----------
     origins : result, truth, and a mask where there is one.
     op : what is compared.
-    settings : of the run; small volumes are compared in this process where nothing else is said.
-    as_json : progress for machines.
+    settings, as_json : as of `run_aside`.
     """
-    chosen = Settings(**settings, report=False)
-    bytes_read = sum(prod(item.spec.shape) * item.spec.dtype.itemsize for item in origins.values())
-    if bytes_read <= SMALL and chosen.workers is None and not (chosen.scheduler or chosen.scheduler_file):
-        chosen = replace(chosen, workers=0)
     step = Step("evaluate", op, ("result",), "mask" if "mask" in origins else "")
-    with tempfile.TemporaryDirectory(prefix=".bigseg-evaluate-", dir=shared_folder(chosen)) as folder:
-        pipe = Pipeline([step])
-        prepared, start = pipe.check(dict(origins), Path(folder) / "run", chosen)
-        with Progress(prepared.plan, as_json, transient=True) as progress:
-            run = run_prepared(pipe.as_dict(), prepared, start, progress)
-        return dict(run.values["evaluate"]), run.tables.get("evaluate")
+    with run_aside(step, origins, settings, as_json) as run:
+        return run.values["evaluate"], run.tables.get("evaluate")
 
 
 def in_regions(origins: Mapping[str, Origin], validation: str | None, test: str | None) -> dict[str, dict[str, Origin]]:
@@ -87,11 +69,7 @@ def in_regions(origins: Mapping[str, Origin], validation: str | None, test: str 
     if validation is not None and test is not None:
         spec = next(iter(origins.values())).spec
         both = [parse_roi(roi, spec) for roi in (validation, test)]
-        overlap = [
-            min(a, b) - max(c, d)
-            for a, b, c, d in zip(both[0].stop, both[1].stop, both[0].start, both[1].start, strict=True)
-        ]
-        if min(overlap) > 0:
+        if both[0].shared(both[1]) is not None:
             raise UsageError(
                 f"--validation {validation} and --test {test} share voxels: what a threshold was chosen on cannot "
                 "test it"
@@ -111,26 +89,6 @@ def chosen_threshold(op: Evaluate, figures: Mapping[str, Any]) -> Evaluate:
     if figures.get("best_threshold") is None:
         raise UsageError("--validation: the result holds no scores, so no threshold is chosen; leave the option away")
     return op.model_copy(update={"threshold": figures["best_threshold"], "kind": "scores"})
-
-
-def write_figures(rows: pd.DataFrame | None, path: Path) -> None:
-    """Store the table as its name says.
-
-    Raises
-    ------
-    UsageError
-        When there is none, or the name says neither CSV nor Parquet.
-    """
-    if rows is None:
-        raise UsageError("--table: values have no table; leave the option away")
-    if path.suffix.lower() == ".csv":
-        write_file(path, rows.to_csv(index=False).encode())
-    elif path.suffix.lower() == ".parquet":
-        buffer = io.BytesIO()
-        rows.to_parquet(buffer, index=False)
-        write_file(path, buffer.getvalue())
-    else:
-        raise UsageError(f"--table {path}: expected a name that ends in .csv or .parquet")
 
 
 def evaluation_tables(values: Mapping[str, Any], rows: pd.DataFrame | None) -> None:

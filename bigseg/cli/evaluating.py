@@ -10,6 +10,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.cli.tables import refuse_table, write_rows
 from bigseg.errors import UsageError
 
 
@@ -45,22 +46,24 @@ def evaluate(
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
+    insecure: options.Insecure = False,
     level: options.Level = 0,
     missing: options.Missing = "error",
     roi: options.Roi = None,
     as_json: options.Json = False,
 ) -> None:
     """Figures of a result against the truth: Dice, AUC, confusion, Rand error and the like, at any size."""
-    for path in (table, picture):
-        if path is not None:
-            options.refuse_unwritable(path)
+    if table is not None:
+        refuse_table(table)
+    if picture is not None:
+        options.refuse_unwritable(picture)
     if validation is not None and (test is None or threshold is not None):
         raise UsageError("--validation chooses a threshold for --test: give that region, and no --threshold")
     if test is not None and roi is not None:
         raise UsageError("--test and --roi both name a region: give one of them")
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file)
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, insecure=insecure)
 
-    from bigseg.cli.evaluated import chosen_threshold, evaluated, evaluation_tables, in_regions, measure, write_figures
+    from bigseg.cli.evaluated import chosen_threshold, evaluated, evaluation_tables, in_regions, measure
 
     op = measure(kind, threshold, positive, ignore)
     paths = {"result": result, "truth": truth} | ({"mask": mask} if mask else {})
@@ -78,7 +81,9 @@ def evaluate(
     if validation is not None:  # nothing may be chosen on what tests
         values = {key: item for key, item in values.items() if not key.startswith("best_")}
     if table is not None:
-        write_figures(rows, table)
+        if rows is None:
+            raise UsageError("--table: values have no table; leave the option away")
+        write_rows(rows, table)
     if picture is not None:
         from bigseg.report.evaluation import evaluation_picture
 

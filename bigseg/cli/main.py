@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bigseg.cli import evaluating, inspecting, making, stopping, thresholding, training, tuning
+from bigseg.cli import evaluating, inspecting, making, securing, stopping, thresholding, training, tuning, verifying
 from bigseg.errors import BigsegError, StorageError
 
 EXIT_CODES = {
@@ -24,9 +24,14 @@ EXIT_CODES = {
     5: "the output folder cannot be used (locked, foreign, changed, incomplete)",
     6: "reading or writing failed (space, permission, I/O)",
     7: "a self-check failed",
+    8: "verify found damage and did not repair it",
+    9: "some blocks failed every time they were tried; all others of the stage are kept, run again to try them",
     130: "interrupted (Ctrl-C); run the same command again to continue",
-    143: "stopped (SIGTERM); run the same command again to continue",
+    143: "stopped in order (SIGTERM, SIGUSR1, walltime); run the same command again to continue",
 }
+
+MOST_LINES, MOST_COLUMNS = 20, 1200
+"""Of a message."""
 
 app = typer.Typer(
     name="bigseg",
@@ -45,8 +50,10 @@ for command in (
     *evaluating.COMMANDS,
     *tuning.COMMANDS,
     *inspecting.COMMANDS,
+    *verifying.COMMANDS,
 ):
     app.command(epilog=f"Example: {command.example}")(command.function)
+app.add_typer(securing.cluster, name="cluster")
 
 
 class _State:
@@ -116,8 +123,15 @@ def _fail(error: Exception, message: str, code: int) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"bigseg: {message}", file=sys.stderr)
+    print(f"bigseg: {_on_a_screen(message)}", file=sys.stderr)
     return code
+
+
+def _on_a_screen(message: str) -> str:
+    """A message without what would push its beginning off the screen: a megabyte that a file holds, say."""
+    lines = [line if len(line) <= MOST_COLUMNS else f"{line[:MOST_COLUMNS]} …" for line in message.splitlines()]
+    left = len(lines) - MOST_LINES
+    return "\n".join(lines if left <= 0 else [*lines[: MOST_LINES - 1], f"  … and {left} lines more", lines[-1]])
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bigseg.cli import options
+from bigseg.cli import options, stopping
 from bigseg.cli.options import Command
 from bigseg.cli.phantoms import phantom
 
@@ -50,11 +49,12 @@ def ingest(
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
+    insecure: options.Insecure = False,
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
     """Store a file as a sharded OME-Zarr 0.5 image with a pyramid; the same command again continues."""
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart, insecure=insecure)
     how = options.resampling(resample, anti_alias, interpolation)
 
     from bigseg.cli.storing import store
@@ -77,6 +77,7 @@ def run(
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
+    insecure: options.Insecure = False,
     level: options.Level = 0,
     channel: options.Channels = None,
     missing: options.Missing = "error",
@@ -85,27 +86,29 @@ def run(
     resample: options.Resample = None,
     anti_alias: options.AntiAlias = False,
     interpolation: options.Interpolation = None,
+    walltime: options.Walltime = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read all that is there first; without, lengths are compared")
+    ] = False,
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
     """Run a pipeline on a volume, or continue where a run of the same was stopped."""
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart, insecure=insecure)
     how = options.resampling(resample, anti_alias, interpolation)
+    stopping.before_walltime(walltime)
 
-    from bigseg.cli.progress import Progress
-    from bigseg.cli.show import run_summary
-    from bigseg.engine.folder import RunFolder
+    from bigseg.cli.running import run_and_tell
+    from bigseg.engine.damage import find_damage
     from bigseg.pipeline.pipeline import Pipeline
-    from bigseg.pipeline.running import Settings, describe_existing, run_prepared
+    from bigseg.pipeline.running import Settings
 
     pipe = Pipeline.load(pipeline, changes or (), allow_code=allow_code)
     opened = options.inputs(inputs, level, channel, missing, spacing, roi, how)
     prepared, start = pipe.check(opened, out, Settings(**chosen))
-    if not as_json:
-        print(f"{out}: {describe_existing(RunFolder(out))}", file=sys.stderr)
-    with Progress(prepared.plan, as_json) as progress:
-        done = run_prepared(pipe.as_dict(), prepared, start, progress)
-    print(json.dumps({"folder": str(out), **done.record}) if as_json else run_summary(out, done.record))
+    if verify and prepared.folder.journal.exists():
+        prepared.damaged = find_damage(out)
+    run_and_tell(pipe, prepared, start, out, as_json)
 
 
 def preview(

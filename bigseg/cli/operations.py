@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bigseg.cli.console import console
-from bigseg.errors import UsageError
+from bigseg.errors import UsageError, unknown
 from bigseg.ops.base import Op
 from bigseg.ops.registry import OPS
-from bigseg.pipeline.steps import unknown
 
 
 def find_op(name: str) -> type[Op]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY, phant
 class Command:
     """A command's function and the example under its help."""
 
-    function: Callable[..., None]
+    function: Callable[..., int | None]
     example: str
 
 
@@ -37,11 +38,21 @@ Block = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="processes on this machine, 0: this process (default: all cores)")
+    int | None, typer.Option(min=0, max=4096, help="processes on this machine, 0: this process (default: all cores)")
 ]
 Memory = Annotated[str | None, typer.Option(help="memory of a worker: 2GiB (default: an even share of what is free)")]
-Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="a running Dask scheduler: tcp://host:8786")]
+Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="a running Dask scheduler: tls://host:8786")]
 SchedulerFile = Annotated[Path | None, typer.Option(help="file that a running Dask scheduler wrote")]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="let the scheduler be on another machine without TLS: on a network of yours")
+]
+Walltime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HH:MM:SS",
+        help="stop in order 45 s before this time is over, to be continued (default: SLURM_JOB_END_TIME)",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="change a parameter: voids.low=60", metavar="STEP.KEY=VALUE")
@@ -87,6 +98,8 @@ def settings(
     scheduler: str | None = None,
     scheduler_file: Path | None = None,
     restart: bool = False,
+    *,
+    insecure: bool = False,
 ) -> dict[str, Any]:
     """The run's settings from the options."""
     if scheduler and scheduler_file:
@@ -101,6 +114,7 @@ def settings(
         "memory": byte_count(memory),
         "scheduler": scheduler,
         "scheduler_file": str(scheduler_file) if scheduler_file else None,
+        "insecure": insecure,
         "restart": restart,
     }
 
@@ -113,6 +127,13 @@ def refuse_unwritable(picture: Path) -> None:
         )
     if picture.is_dir():
         raise StorageError(f"cannot write {picture}: it is a folder; give the name of a file")
+    try:
+        with tempfile.TemporaryFile(dir=picture.absolute().parent):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {picture}: {error.strerror or error}; give a folder that you can write to"
+        ) from error
 
 
 def sizes(text: str | None) -> tuple[int, ...] | None:
@@ -141,10 +162,10 @@ def byte_count(text: str | None) -> int | None:
     if text is None:
         return None
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", text.lower())
-    count = int(float(match[1]) * UNITS[match[2]]) if match and match[2] in UNITS else 0
-    if count < 1:
+    count = float(match[1]) * UNITS[match[2]] if match and match[2] in UNITS else 0.0
+    if not 1 <= count < 1 << 60:
         raise UsageError(f"--memory {text}: expected a number of bytes with a unit, as in 2GiB or 500MB")
-    return count
+    return int(count)
 
 
 def opened(path: str, level: int, channel: str | None, missing: str, spacing: str | None) -> Any:

@@ -34,13 +34,14 @@ def phantom(
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
+    insecure: options.Insecure = False,
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a volume with a known truth, of any size; the same seed gives the same voxels everywhere."""
     if target is None:
         return _parameters(kind, as_json)
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart)
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart, insecure=insecure)
     given: dict[str, Any] = {"blur": blur, "noise": noise} | _changes(changes or ())
     if kind == "random":
         given = {name: value for name, value in given.items() if value or name not in ("blur", "noise")}
@@ -50,7 +51,8 @@ def phantom(
     from bigseg.storage.sources.phantom import PhantomSource
 
     made = PhantomSource.make(kind, shape, dtype=dtype, spacing=spacing or 1.0, parameters={"seed": seed, **given})
-    sources = {target: made} | {_beside(target, name): made.showing(name) for name in truth or ()}
+    shown = {name: made.showing(name) for name in truth or ()}
+    sources = {target: made} | {_beside(target, name): source for name, source in shown.items()}
     facts = []
     for path, source in sources.items():
         volume = store(source, path, chosen, as_json)

@@ -24,6 +24,7 @@ def threshold(
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
+    insecure: options.Insecure = False,
     level: options.Level = 0,
     channel: options.Channel = None,
     missing: options.Missing = "error",
@@ -36,7 +37,7 @@ def threshold(
         options.refuse_unwritable(picture)
     elif z is not None:
         raise UsageError("--z says which plane the picture shows: give --picture too")
-    chosen = options.settings(block, workers, memory, scheduler, scheduler_file)
+    chosen = options.settings(block, workers, memory, scheduler, scheduler_file, insecure=insecure)
 
     from bigseg.cli.tried import methods_of, tried, tried_table
     from bigseg.report.tried import plane_shown, threshold_picture

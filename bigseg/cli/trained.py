@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,9 @@ from rich.table import Table as Printed
 
 from bigseg.cli.console import console
 from bigseg.errors import UsageError
-from bigseg.learn.annotations import Table
-from bigseg.learn.model import Model
-from bigseg.learn.model_file import save_model
-from bigseg.learn.points import read_points
 from bigseg.learn.training import Trained, neighbourhood_kernel
-from bigseg.ops.train import Train
 from bigseg.pipeline.steps import load_yaml
-from bigseg.pipeline.training import Example, open_labels, train_on
 from bigseg.report.wording import number
-from bigseg.storage.durable import write_file
-from bigseg.storage.sources.opening import Origin
 
 SAID = {
     "folds": "blocks left out in turn",
@@ -63,21 +54,6 @@ def parameters_of(
     return found
 
 
-def example_of(images: Mapping[str, Origin], labels: str | None, points: Path | None, op: Train) -> Example:
-    """The volume of the options with its annotations."""
-    first = next(iter(images.values()))
-    names = {number: info if isinstance(info, str) else info.name for number, info in op.classes.items()}
-    truth = read_points(points, first.spec, names) if points is not None else open_labels(str(labels), op)
-    return Example(images, truth, name=str(getattr(first, "name", "volume")))
-
-
-def train_and_save(examples: Sequence[Example], op: Train, out: Path) -> tuple[Trained, Table]:
-    """Train, and write the model file."""
-    trained, table = train_on(examples, op)
-    save_model(trained.model, out)
-    return trained, table
-
-
 def training_facts(trained: Trained) -> dict[str, Any]:
     """What came out, as a document."""
     model = trained.model
@@ -94,25 +70,6 @@ def training_facts(trained: Trained) -> dict[str, Any]:
     if kernel is not None:
         found["kernel"], found["offset"] = kernel[0].tolist(), kernel[1]
     return found
-
-
-def write_table_of(table: Table, model: Model, axes: Sequence[str], path: Path) -> None:
-    """Store the table that was fitted, as its name says.
-
-    Raises
-    ------
-    UsageError
-        When the name says neither CSV nor Parquet.
-    """
-    frame = table.frame(model.features["names"], axes)
-    if path.suffix.lower() == ".csv":
-        write_file(path, frame.to_csv(index=False).encode())
-    elif path.suffix.lower() == ".parquet":
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False)
-        write_file(path, buffer.getvalue())
-    else:
-        raise UsageError(f"--table {path}: expected a name that ends in .csv or .parquet")
 
 
 def trained_tables(trained: Trained, out: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.cli.tables import refuse_table, write_rows
 from bigseg.errors import UsageError
 
 
@@ -53,29 +54,30 @@ def train(
         raise UsageError("expected --labels or --points with the volume, one of them")
     if spec is not None and (labels or points or spacing or channel or regions):
         raise UsageError("a training file names volumes, annotations and regions itself: leave these options out")
-    for path in (out, table):
-        if path is not None:
-            options.refuse_unwritable(path)
+    options.refuse_unwritable(out)
+    if table is not None:
+        refuse_table(table)
 
-    from bigseg.cli.trained import parameters_of, train_and_save, trained_tables, write_table_of
-    from bigseg.pipeline.training import load_training, make_train, open_example
+    from bigseg.cli.trained import parameters_of, trained_tables, training_facts
+    from bigseg.learn.model_file import save_model
+    from bigseg.pipeline.training import Example, load_training, make_train, open_example, open_truth, train_on
 
     given = parameters_of(features, estimator, kind, regions or (), changes or ())
     if spec is not None:
         items, op = load_training(spec, given)
         examples = [open_example(item, op) for item in items]
     else:
-        from bigseg.cli.trained import example_of
-
         op = make_train(given, "bigseg train")
         named = options.inputs(inputs or (), 0, channel, missing, spacing)
-        examples = [example_of(named, labels, points, op)]
-    trained, rows = train_and_save(examples, op, out)
+        first = next(iter(named.values()))
+        truth = open_truth(labels, points, first.spec, op)
+        examples = [Example(named, truth, name=str(getattr(first, "name", "volume")))]
+    trained, rows = train_on(examples, op)
+    save_model(trained.model, out)
     if table is not None:
-        write_table_of(rows, trained.model, next(iter(examples[0].images.values())).spec.axes, table)
+        axes = next(iter(examples[0].images.values())).spec.axes
+        write_rows(rows.frame(trained.model.features["names"], axes), table)
     if as_json:
-        from bigseg.cli.trained import training_facts
-
         print(json.dumps({"model": str(out), **training_facts(trained)}))
     else:
         trained_tables(trained, out)

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
-from math import prod
-from pathlib import Path
 from typing import Any
 
-import dask
 from rich.table import Table
 from rich.text import Text
 
 from bigseg.cli.console import console
-from bigseg.cli.progress import Progress
-from bigseg.errors import UsageError
+from bigseg.cli.running import run_aside
+from bigseg.errors import UsageError, unknown
 from bigseg.ops.levels import ALL, TryAll
-from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Settings, run_prepared
-from bigseg.pipeline.steps import Step, unknown
+from bigseg.pipeline.steps import Step
 from bigseg.report.tried import Tried
 from bigseg.report.wording import column
 from bigseg.storage.sources.opening import Origin
-
-SMALL = 256 << 20
-"""Bytes of a volume that this process counts sooner than workers would start."""
 
 
 def methods_of(text: str) -> tuple[str, ...]:
@@ -57,26 +47,11 @@ def tried(
     ----------
     origin : the volume.
     methods, classes : as of `TryAll`.
-    settings : of the run; a small volume is counted in this process where nothing else is said.
-    as_json : progress for machines.
+    settings, as_json : as of `run_aside`.
     """
     op = TryAll(method=methods, classes=classes)
-    chosen = Settings(**settings, report=False)
-    small = prod(origin.spec.shape) * origin.spec.dtype.itemsize <= SMALL
-    if small and chosen.workers is None and not (chosen.scheduler or chosen.scheduler_file):
-        chosen = replace(chosen, workers=0)
-    with tempfile.TemporaryDirectory(prefix=".bigseg-threshold-", dir=shared_folder(chosen)) as folder:
-        pipe = Pipeline([Step("threshold", op)])
-        prepared, start = pipe.check({"input": origin}, Path(folder) / "run", chosen)
-        with Progress(prepared.plan, as_json, transient=True) as progress:
-            values = run_prepared(pipe.as_dict(), prepared, start, progress).values["threshold"]
-    return Tried.of(values, {method: op.names(method) for method in methods})
-
-
-def shared_folder(settings: Settings) -> Path | None:
-    """Where a cluster's workers find the scratch of the run: this folder, for theirs is another /tmp."""
-    named = settings.scheduler or settings.scheduler_file or dask.config.get("scheduler-address", None)
-    return Path.cwd() if named and settings.workers is None else None
+    with run_aside(Step("threshold", op), {"input": origin}, settings, as_json) as run:
+        return Tried.of(run.values["threshold"], {method: op.names(method) for method in methods})
 
 
 def tried_table(found: Tried) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,11 +25,12 @@ def tune(
     memory: options.Memory = None,
     scheduler: options.Scheduler = None,
     scheduler_file: options.SchedulerFile = None,
+    insecure: options.Insecure = False,
     restart: options.Restart = False,
     as_json: options.Json = False,
 ) -> None:
     """What other seeds, sizes or selections would give, from the components a run kept; no voxel is read."""
-    chosen = options.settings(None, workers, memory, scheduler, scheduler_file, restart)
+    chosen = options.settings(None, workers, memory, scheduler, scheduler_file, restart, insecure=insecure)
 
     from bigseg.pipeline import tuning
 
@@ -39,23 +39,16 @@ def tune(
         _answer(tuned, as_json)
         return
 
-    from bigseg.cli.progress import Progress
-    from bigseg.cli.show import run_summary
-    from bigseg.engine.folder import RunFolder
-    from bigseg.pipeline.running import describe_existing, run_prepared
+    from bigseg.cli.running import run_and_tell
 
     prepared, start = tuned.prepare(out, **chosen)
-    if not as_json:
-        print(f"{out}: {describe_existing(RunFolder(out))}", file=sys.stderr)
-    with Progress(prepared.plan, as_json) as progress:
-        done = run_prepared(tuned.pipeline.as_dict(), prepared, start, progress)
-    print(json.dumps({"folder": str(out), **done.record}) if as_json else run_summary(out, done.record))
+    run_and_tell(tuned.pipeline, prepared, start, out, as_json)
 
 
 def _answer(tuned: Tuned, as_json: bool) -> None:
     """The table of what each step would show."""
     if as_json:
-        steps = json.loads(tuned.table().to_json(orient="index"))
+        steps = tuned.rows()
         for name, found in tuned.steps.items():
             steps[name] |= {"unit": found.unit, "sizes": found.sizes.tolist(), "counts": found.counts.tolist()}
         print(json.dumps({"changes": list(tuned.changes), "steps": steps}))

@@ -11,10 +11,14 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
+import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
@@ -23,11 +27,26 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Security, Worker, WorkerPlugin, as_completed
+from dask.utils import key_split
+from distributed import (
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+    Security,
+    Worker,
+    WorkerPlugin,
+    as_completed,
+    get_worker,
+)
 from distributed.comm import connect
 
+from bigseg.engine import leaving
+from bigseg.engine.blackbox import Box, Boxes
+from bigseg.engine.blame import Blame
+from bigseg.engine.certificates import refuse_open
 from bigseg.engine.work import Done, Work, attempt
-from bigseg.errors import BigsegError, ComputeError, UsageError
+from bigseg.errors import BigsegError, BlockError, ComputeError, UsageError
 
 WINDOW = 3
 """Tasks a thread in flight: one running, one waiting, one on its way back."""
@@ -40,26 +59,39 @@ WORKERS_SECONDS = 60
 """How long a scheduler that answers may be without any worker, at the start."""
 ALONE_SECONDS = 600
 """How long all workers may be gone during a run: nodes that were preempted come back."""
-COUNT_SECONDS = 2.0
-"""Between two looks how many workers there are."""
+COUNT_SECONDS = 0.5
+"""Between two looks which workers there are: less than a nanny needs to start another, 1 to 3 ms of work."""
+UNIT_SECONDS = 1800.0
+"""After so long a unit that does not end is taken for hung, if it is also `MOST_TIMES` the longest of its stage that
+did end. ``bigseg.unit-seconds`` in Dask's configuration, or DASK_BIGSEG__UNIT_SECONDS, is a limit instead of both."""
+MOST_TIMES = 20.0
+TASKS_KEPT = 500
+"""Dask's scheduler remembers the names of so many tasks before they are dropped (by itself 100,000, 0.5 KiB each)."""
+_NOTHING: Iterator[Sequence[int]] = iter(())
 
 SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.allowed-failures": 100,
+    "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.no-workers-timeout": "10 minutes",
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
+    "distributed.deploy.lost-worker-timeout": "1000 hours",
     "distributed.comm.retry.count": 3,
     "distributed.admin.tick.limit": "60 s",
     "distributed.worker.profile.enabled": False,
     "distributed.admin.log-length": 200,
     "distributed.admin.low-level-log-length": 200,
     "distributed.admin.system-monitor.log-length": 600,
+    "distributed.diagnostics.computations.max-history": 1,
+    "distributed.diagnostics.erred-tasks.max-history": 10,
 }
-"""Nothing that grows with time (profiles, logs).
+"""Nothing that grows with time (profiles, logs). A task whose worker died comes back to the driver, which knows what
+it died at; the scheduler would blame every task that waited there, and try a poisoned block on one more worker first.
+A local cluster closes a nanny for good whose worker is away 15 s after it was lost once, which a worker that is lost
+twice may well be: it must wait.
 
 A block task holds no Dask data, so there is nothing to spill, and a paused worker would hang for ever."""
 
@@ -91,6 +123,7 @@ class DaskExecutor:
         self._owned = owned
         self._address, self._security = client.scheduler.address, client.security
         self._counted = (0, float("-inf"))
+        self._scratch: Path | None = None
 
     @property
     def workers(self) -> int:
@@ -98,11 +131,11 @@ class DaskExecutor:
         return max(1, self._threads())
 
     def _threads(self) -> int:
-        """Threads of all workers as of the last two seconds: asking the scheduler costs a millisecond."""
+        """Threads of all workers as of the last look: asking the scheduler costs a millisecond."""
         count, when = self._counted
         if time.monotonic() - when > COUNT_SECONDS:
-            count = sum(self.client.nthreads().values())
-            self._counted = count, time.monotonic()
+            self.addresses()
+            count, _ = self._counted
         return count
 
     @property
@@ -118,109 +151,44 @@ class DaskExecutor:
         Raises
         ------
         BigsegError
-            The first error a unit met; tasks still running are cancelled.
+            The first error a unit met; tasks still running are cancelled. A `BlockError` only when all other units
+            are done: a unit that raised one, crashed its worker, took all its memory or did not end is tried again.
         ComputeError
-            When the workers were lost, or a unit failed unexpectedly.
+            When the workers were lost, or a unit could not be run at all.
+        Stopped
+            When this process was asked to leave, and what was in flight is handed over or its grace is over.
         """
-        queue = iter(bricks)
-        flying: dict[Future, list[int]] = {}
-        finished = as_completed(loop=self.client.loop)
-        seconds = 0.0
+        flight = _Flight(self, work, iter(bricks))
         try:
-            while True:
-                while len(flying) < WINDOW * self.workers and (units := self._task(queue, seconds)):
-                    key = f"{work.stage}-{units[0]}-{os.urandom(4).hex()}"
-                    future = self.client.submit(run_units, work, units, key=key, pure=False)
-                    flying[future] = units
-                    finished.add(future)
-                if not flying:
-                    return
-                future = self._next(finished)
-                done, error = self._result(future, work, flying.pop(future))
-                future.release()
-                if done:
-                    mean = sum(item.seconds for item in done) / len(done)
-                    seconds = 0.7 * seconds + 0.3 * mean if seconds else mean
-                yield from done
-                if error is not None:
-                    raise error
+            with leaving.in_order():
+                yield from flight.run()
         except OSError as error:  # Dask's errors of connections are OSErrors
             raise _lost(self.where, error) from error
         finally:
             with suppress(Exception):  # a lost cluster must not hide why it was lost
-                self.client.cancel(list(flying))
+                self.client.cancel(list(flight.flying))
+            flight.clear()
 
-    def _task(self, queue: Iterator[Sequence[int]], seconds: float) -> list[int]:
-        """The units of the next task: one brick, or several where they are cheap."""
-        units = list(next(queue, ()))
-        if units and seconds:
-            wanted = min(MOST_BLOCKS, int(TASK_SECONDS / max(seconds, 1e-4)))
-            for brick in islice(queue, max(0, wanted // len(units) - 1)):
-                units += brick
-        return units
+    def addresses(self) -> set[str]:
+        """The workers that live now."""
+        found = self.client.nthreads()
+        self._counted = sum(found.values()), time.monotonic()
+        return set(found)
 
-    def _next(self, finished: as_completed) -> Future:
-        """The next future that is done, as long as there are workers."""
-        alone = None
-        while not finished.has_ready():
-            time.sleep(0.002)
-            alone = self._alone(alone)
-        return next(finished)
+    def end(self, worker: str, pid: int) -> None:
+        """Kill a worker's process; its nanny starts another."""
+        if self._owned is not None:
+            with suppress(ProcessLookupError):  # it may have ended meanwhile
+                os.kill(pid, signal.SIGKILL)
+            return
+        with suppress(Exception):  # it may have ended meanwhile, or have no nanny
+            self.client.run(os.kill, pid, signal.SIGKILL, workers=[worker], nanny=True, on_error="ignore")
 
-    def _alone(self, since: float | None) -> float | None:
-        """Since when there have been no workers; None while there are some.
-
-        Raises
-        ------
-        ComputeError
-            When there have been none for long.
-        """
-        if self._threads():
-            return None
-        now = time.monotonic()
-        if since is not None and now - since > ALONE_SECONDS:
-            raise ComputeError(
-                f"{self.where} has had no workers for {ALONE_SECONDS / 60:.0f} minutes: start some, and run the "
-                "same command again"
-            )
-        return since or now
-
-    def _result(self, future: Future, work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError | None]:
-        """What a task gave back, or why it did not."""
-        what = (
-            f"stage {work.stage}, units {units[0]} to {units[-1]}"
-            if len(units) > 1
-            else f"stage {work.stage}, unit {units[0]}"
-        )
-        try:
-            return self._gathered(future)
-        except CancelledError as error:
-            raise _lost(self.where, error) from error
-        except KilledWorker as error:
-            raise ComputeError(
-                f"{what}: {error.allowed_failures + 1} workers died while they computed it, the last at "
-                f"{error.last_worker.address}. Likely it needs more memory than a worker has: give smaller blocks or "
-                "more memory, and run the same command again with what was finished kept"
-            ) from error
-        except OSError:
-            raise
-        except Exception as error:
-            failed = ComputeError(
-                f"{what} could not be run on a worker ({type(error).__name__}: {error}): workers need the same bigseg "
-                "and libraries as this process; mend them and run the same command again"
-            )
-            failed.add_note("".join(traceback.format_exception(error)))
-            raise failed from error
-
-    def _gathered(self, future: Future) -> tuple[list[Done], BigsegError | None]:
-        """The result of a finished task; it is computed again where its worker went before handing it over."""
-        alone = None
-        while True:
-            try:
-                found: tuple[list[Done], BigsegError | None] = future.result(timeout=COUNT_SECONDS)
-                return found
-            except TimeoutError:
-                alone = self._alone(alone)
+    def scratch(self) -> Path:
+        """A folder for work that has none."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="bigseg-workers-"))
+        return self._scratch
 
     def again(self) -> DaskExecutor:
         """A new connection to the same cluster."""
@@ -232,6 +200,8 @@ class DaskExecutor:
             if item is not None:
                 with suppress(OSError, TimeoutError, CancelledError):
                     item.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _lost(where: str, error: BaseException) -> ComputeError:
@@ -241,23 +211,238 @@ def _lost(where: str, error: BaseException) -> ComputeError:
     )
 
 
-def run_units(work: Work, units: Sequence[int]) -> tuple[list[Done], BigsegError | None]:
+class _Flight:
+    """One stage on its way through a cluster: what is in flight, what is tried again, what is left out."""
+
+    def __init__(self, executor: DaskExecutor, work: Work, queue: Iterator[Sequence[int]]) -> None:
+        self.executor, self.work, self.queue = executor, work, queue
+        self.client = executor.client
+        self.flying: dict[Future, list[int]] = {}
+        self.again: deque[list[int]] = deque()
+        self.finished = as_completed(loop=self.client.loop)
+        self.blame = Blame(work.stage)
+        self.boxes = Boxes(boxes_of(work) or executor.scratch())
+        self.limit: float | None = dask.config.get("bigseg.unit-seconds", None)
+        self.seconds = self.longest = 0.0
+        self.tasks = self.done = 0
+        self._looked = self._watched = time.monotonic()
+        self._alone: float | None = None
+
+    def run(self) -> Generator[Done]:
+        """Yield each unit as it is done."""
+        grace = float("inf")
+        while True:
+            if leaving.asked():
+                grace = min(grace, time.monotonic() + leaving.GRACE_SECONDS)
+                self._forget_waiting()
+            elif self.blame.hopeless(self.done):
+                break
+            else:
+                self._submit()
+            if not self.flying or time.monotonic() > grace:
+                break
+            future = self._next(grace)
+            if future is None:
+                continue
+            units = self.flying.pop(future)
+            done, error = self._result(future, units)
+            future.release()
+            if done:
+                mean = sum(item.seconds for item in done) / len(done)
+                self.seconds = 0.7 * self.seconds + 0.3 * mean if self.seconds else mean
+                self.longest = max(self.longest, *(item.seconds for item in done))
+                self.done += len(done)
+            yield from done
+            if isinstance(error, BlockError):
+                failed, rest = units[len(done)], units[len(done) + 1 :]
+                self.again += [[failed]] if not self.blame.count(failed, "error", error=error) else []
+                self.again += [rest] if rest else []
+            elif error is not None:
+                raise error
+        if leaving.asked():
+            raise leaving.Stopped(leaving.asked())
+        if (failed_ones := self.blame.error()) is not None:
+            raise failed_ones
+
+    def clear(self) -> None:
+        """Remove what workers wrote about themselves."""
+        shutil.rmtree(self.boxes.folder, ignore_errors=True)
+
+    def _submit(self) -> None:
+        """Fill the window."""
+        while len(self.flying) < WINDOW * self.executor.workers and (units := self._task()):
+            self.tasks += 1
+            if not self.tasks % TASKS_KEPT:
+                key_split.cache_clear()  # it would keep the name of every task
+            key = f"{self.work.stage}-{units[0]}-{os.urandom(4).hex()}"
+            folder = str(self.boxes.folder)
+            future = self.client.submit(run_units, self.work, units, folder=folder, key=key, pure=False)
+            self.flying[future] = units
+            self.finished.add(future)
+
+    def _task(self) -> list[int]:
+        """The units of the next task: what is tried again, one brick, or several where they are cheap."""
+        while self.again:
+            if units := self.blame.units(self.again.popleft()):
+                return units
+        units = list(next(self.queue, ()))
+        if units and self.seconds:
+            wanted = min(MOST_BLOCKS, int(TASK_SECONDS / max(self.seconds, 1e-4)))
+            for brick in islice(self.queue, max(0, wanted // len(units) - 1)):
+                units += brick
+        return units
+
+    def _forget_waiting(self) -> None:
+        """Give up tasks that no worker has begun, as far as can be seen: they would take the grace of others."""
+        if self.again or self.queue is not _NOTHING:
+            self.again.clear()
+            self.queue = _NOTHING
+            begun = {record["unit"] for record in self.boxes.read().values()}
+            waiting = [future for future, units in self.flying.items() if begun and not begun & set(units)]
+            waiting = [future for future in waiting if not future.done()]
+            self.client.cancel(waiting)
+            for future in waiting:
+                del self.flying[future]
+
+    def _next(self, grace: float) -> Future | None:
+        """The next future that is done, as long as there are workers; None when something else has happened."""
+        while not self.finished.has_ready():
+            time.sleep(0.002)
+            if time.monotonic() - self._looked > COUNT_SECONDS:
+                self._look()
+                return None
+            if time.monotonic() > grace or (leaving.asked() and self.queue is not _NOTHING):
+                return None
+        future = next(self.finished)
+        return future if future in self.flying else None  # one that was given up
+
+    def _look(self) -> list[int]:
+        """Who has died, who does not end, and whether anybody is left; gives back the units that workers died at."""
+        living = self.executor.addresses()
+        struck = []
+        for death in self.boxes.deaths(living):
+            if death.stage == self.work.stage:
+                struck.append(death.unit)
+                if self.blame.count(death.unit, death.cause, death.detail):
+                    self._leave_out(death.unit)
+        limit = float(self.limit or max(UNIT_SECONDS, MOST_TIMES * self.longest))
+        if time.monotonic() - self._watched > min(limit / 8, 60.0):
+            self._watched = time.monotonic()
+            self._end_hung(living, limit)
+        self._looked = time.monotonic()
+        if living:
+            self._alone = None
+        elif self._alone is None:
+            self._alone = self._looked
+        elif self._looked - self._alone > ALONE_SECONDS:
+            raise ComputeError(
+                f"{self.executor.where} has had no workers for {ALONE_SECONDS / 60:.0f} minutes: start some, and run "
+                "the same command again"
+            )
+        return struck
+
+    def _end_hung(self, living: set[str], limit: float) -> None:
+        """Kill workers whose unit has taken longer than a limit."""
+        for item in self.boxes.running(living):
+            if item.seconds > limit and item.stage == self.work.stage:
+                self.boxes.dead(item.worker)
+                self.executor.end(item.worker, item.pid)
+                if self.blame.count(item.unit, "hung", f"{item.seconds:.0f} s, others at most {self.longest:.1f} s"):
+                    self._leave_out(item.unit)
+
+    def _leave_out(self, unit: int) -> None:
+        """Take a unit out of the task it is in; the others of that task are asked for again."""
+        for future, units in list(self.flying.items()):
+            if unit in units and not future.done():
+                self.client.cancel([future])
+                del self.flying[future]
+                self.again.append(units)
+
+    def _result(self, future: Future, units: list[int]) -> tuple[list[Done], BigsegError | None]:
+        """What a task gave back, or why it did not."""
+        what = f"stage {self.work.stage}, unit" + (f"s {units[0]} to {units[-1]}" if units[1:] else f" {units[0]}")
+        try:
+            return self._gathered(future)
+        except CancelledError as error:
+            raise _lost(self.executor.where, error) from error
+        except KilledWorker as error:
+            self._killed(units, str(error.last_worker.address))
+            return [], None
+        except OSError:
+            raise
+        except Exception as error:
+            failed = ComputeError(
+                f"{what} could not be run on a worker ({type(error).__name__}: {error}): workers need the same bigseg "
+                "and libraries as this process; mend them and run the same command again"
+            )
+            failed.add_note("".join(traceback.format_exception(error)))
+            raise failed from error
+
+    def _killed(self, units: list[int], worker: str) -> None:
+        """The scheduler gives a task up because its worker died: ask again, for the unit that it died at alone."""
+        struck = set(self._look()) & set(units)
+        if not struck and len(units) == 1 and not self.boxes.knows(worker):
+            self.blame.count(units[0], "lost", f"the last at {worker}")  # its files are not to be seen from here
+        self.again += [[unit] for unit in struck]
+        self.again.append([unit for unit in units if unit not in struck])
+
+    def _gathered(self, future: Future) -> tuple[list[Done], BigsegError | None]:
+        """The result of a finished task; it is computed again where its worker went before handing it over."""
+        while True:
+            try:
+                found: tuple[list[Done], BigsegError | None] = future.result(timeout=COUNT_SECONDS)
+                return found
+            except TimeoutError:
+                self._look()
+
+
+def boxes_of(work: Work) -> Path | None:
+    """Where workers write what they are at: in the run's scratch, which they all see; None where there is none."""
+    scratch = getattr(work, "scratch", None) or getattr(getattr(work, "space", None), "scratch", None)
+    if scratch is not None:
+        return Path(scratch.root) / "workers"
+    target = getattr(work, "target", None)
+    folder = Path(target.path).parent / "scratch" if target is not None else None
+    return folder / "workers" if folder is not None and folder.is_dir() else None
+
+
+def run_units(work: Work, units: Sequence[int], folder: str = "") -> tuple[list[Done], BigsegError | None]:
     """What runs on a worker: the units of one task, up to the first error; errors travel as values."""
     done: list[Done] = []
-    for unit in units:
-        try:
+    box = _box(folder)
+    try:
+        for unit in units:
+            box.begin(work.stage, unit)
             done.append(attempt(work, unit))
-        except BigsegError as error:
-            return done, error
+    except BigsegError as error:
+        return done, error
+    finally:
+        box.begin(work.stage, -1)
     return done, None
 
 
+_mine = threading.local()
+
+
+def _box(folder: str) -> Box:
+    """This thread's record."""
+    box: Box | None = getattr(_mine, "box", None)
+    if box is None or box.folder != folder or not os.path.exists(folder):
+        worker = get_worker()
+        limit = getattr(worker.memory_manager, "memory_limit", None) or 0
+        if box is not None:
+            box.close()
+        box = _mine.box = Box(folder, worker.address, limit, worker.nanny is not None)
+    return box
+
+
 class Quiet(WorkerPlugin):  # type: ignore[misc]
-    """A worker that leaves Ctrl-C and the talking to the driver."""
+    """A worker that leaves Ctrl-C, SIGTERM and the talking to the driver."""
 
     def setup(self, worker: Worker) -> None:
         """Before the first task: a terminal sends Ctrl-C to every process, but the driver alone decides."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the last two: a batch system's, to all
+            signal.signal(number, signal.SIG_IGN)
 
     def teardown(self, worker: Worker) -> None:
         """While it closes: a heartbeat that finds its connection closed would print pages about nothing."""
@@ -291,25 +476,29 @@ def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
     except (OSError, RuntimeError, TimeoutError) as error:
         raise ComputeError(
             f"{workers} workers could not be started on this machine ({type(error).__name__}: {error}): try fewer, or "
-            "--workers 0 to compute in one process"
+            "--workers 0 to compute in one process; a script of your own starts them below if __name__ == '__main__'"
         ) from error
 
 
-def attach(scheduler: str | None = None, scheduler_file: str | None = None) -> DaskExecutor | None:
+def attach(
+    scheduler: str | None = None, scheduler_file: str | None = None, insecure: bool = False
+) -> DaskExecutor | None:
     """The cluster to run on, first found wins: address, file, Dask's configuration, a current Client.
+
+    ``insecure`` allows plain connections to other machines; a current Client is taken as it is.
 
     Raises
     ------
     UsageError
-        When a cluster was named but does not answer, or has no workers.
+        When a cluster was named but does not answer, has no workers, or is not safe to reach.
     """
     if scheduler:
-        return _connect(scheduler, scheduler)
+        return _connect(refuse_open(scheduler, insecure), scheduler)
     if scheduler_file:
-        return _connect(_address_in(scheduler_file), scheduler_file)
+        return _connect(refuse_open(_address_in(scheduler_file), insecure), scheduler_file)
     address = dask.config.get("scheduler-address", None)
     if address:
-        return _connect(str(address), str(address))
+        return _connect(refuse_open(str(address), insecure), str(address))
     try:
         current = Client.current()
     except ValueError:

@@ -21,14 +21,26 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bigseg.errors import ChangedError, IncompleteError, OutputError, StorageError
-from bigseg.storage.durable import clear_temporary, is_temporary, temporary_for, write_file
+from bigseg.storage.durable import clear_temporary, is_temporary, names_in, temporary_for, write_file
 
 LIBRARIES = ("bigseg", "numpy", "numba", "scipy", "scikit-image", "tensorstore", "zarr")
+KEPT: dict[str, type] = {
+    "pipeline": dict,
+    "inputs": dict,
+    "values": dict,
+    "volume": dict,
+    "versions": dict,
+    "saved": list,
+    "block": list,
+    "stages": list,
+}
+"""What a record holds, where it holds it."""
 PARTIAL, REMOVED = ".partial", ".removed"
 """Endings of hidden folders: images and shards that are being written, folders that are being removed."""
 
@@ -78,14 +90,14 @@ class RunFolder:
             When run.json is there but is not ours.
         """
         try:
-            found = json.loads(self.record.read_text())
+            found: Any = json.loads(self.record.read_text())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise OutputError(
                 f"{self.record} cannot be read as a run's record ({error}): give another folder"
             ) from error
-        if not isinstance(found, dict) or "status" not in found:
+        if not _is_record(found):
             raise OutputError(f"{self.record} is not a record of bigseg: give another folder")
         return found
 
@@ -104,7 +116,7 @@ class RunFolder:
             raise OutputError(f"{self.path} is a file: expected a folder for the run, give another name")
         if self.path.is_dir() and self.read() is None:
             ours = ("journal", "scratch")
-            others = [item.name for item in self.path.iterdir() if not (item.name in ours or is_temporary(item.name))]
+            others = [name for name in names_in(self.path) if not (name in ours or is_temporary(name))]
             if others:
                 raise OutputError(
                     f"{self.path} holds {', '.join(sorted(others)[:5])} but no run.json: expected an empty folder "
@@ -141,16 +153,17 @@ class RunFolder:
         Only for the driver that holds the lock, before its first block or after its last.
         """
         tables = self.path / "tables"
-        parted = tables.glob("*.parquet")  # those of one file are no folders, and left alone
+        parted = [tables / name for name in names_in(tables) if name.endswith(".parquet")]  # one file is no folder
         for folder in (self.path, self.journal.parent, tables, *parted, self.path / "models"):
             clear_temporary(folder)
-        for parent, folders, _ in os.walk(self.scratch):
+        for parent, folders, _ in os.walk(self.scratch, onerror=_unlisted):
             clear_temporary(Path(parent))
             for name in [name for name in folders if name.startswith(".") and name.endswith((PARTIAL, REMOVED))]:
                 shutil.rmtree(Path(parent, name), ignore_errors=True)
             folders[:] = [name for name in folders if name != "c" and not name.startswith(".")]  # no shards
-        for path in self.path.glob(f".*{REMOVED}"):
-            shutil.rmtree(path, ignore_errors=True)
+        for name in names_in(self.path):
+            if name.startswith(".") and name.endswith((PARTIAL, REMOVED)):
+                shutil.rmtree(self.path / name, ignore_errors=True)
 
     def probe(self) -> None:
         """Refuse a folder that cannot be written, before anything is computed.
@@ -180,6 +193,12 @@ class RunFolder:
                 f"{self.path} has {free / 2**30:.1f} GiB free, what is left to write needs up to "
                 f"{needed / 2**30:.1f} GiB before compression: make room, save fewer steps, or give another folder"
             )
+
+
+def _unlisted(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return
+    raise StorageError(f"cannot list {error.filename}: {error.strerror}; check the disk and the permissions") from error
 
 
 def ingest_folder(path: Path) -> Path:
@@ -221,8 +240,9 @@ def complete(folder: Path, allow_incomplete: bool = False) -> dict[str, Any]:
     return record
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that could change a result."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Versions of everything that could change a result; looking them up takes 60 ms."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -265,8 +285,28 @@ def _short(value: Any) -> str:
     return "absent" if value is None else f"{value!r:.80}"
 
 
-def check_same(folder: RunFolder, content: Mapping[str, Any]) -> None:
+def _is_record(found: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether this can be what `RunFolder.write` wrote: whoever reads a record relies on these."""
+    if not isinstance(found, dict) or found.get("status") not in ("incomplete", "complete", "failed"):
+        return False
+    if any(key in found and not isinstance(found[key], kind) for key, kind in KEPT.items()):
+        return False
+    saved, block, stages = found.get("saved", []), found.get("block", []), found.get("stages", [])
+    return (
+        all(isinstance(name, str) and Path(name).name == name for name in saved)
+        and all(isinstance(side, int) and side > 0 for side in block)
+        and all(isinstance(stage, dict) and {"name", "blocks"} <= stage.keys() for stage in stages)
+    )
+
+
+def check_same(folder: RunFolder, content: Mapping[str, Any], *, look: bool = False) -> None:
     """Refuse to continue a run that was started with something else.
+
+    Parameters
+    ----------
+    folder : of the run.
+    content : what the results depend on; kept where nothing is kept yet.
+    look : write nothing.
 
     Raises
     ------
@@ -275,7 +315,10 @@ def check_same(folder: RunFolder, content: Mapping[str, Any]) -> None:
     """
     path = folder.fingerprint
     if not path.exists():
-        write_file(path, json.dumps(content, indent=1, sort_keys=True).encode())
+        if (folder.read() or {}).get("status") == "complete":
+            raise OutputError(f"{folder.path} says that it is complete, but {path} is gone: begin again with --restart")
+        if not look:
+            write_file(path, json.dumps(content, indent=1, sort_keys=True).encode())
         return
     try:
         old = json.loads(path.read_text())

@@ -25,6 +25,8 @@ TORN = 2.0
 """Seconds after which a lock without a readable owner is what a kill left of one."""
 CHECK = 1.0
 """Seconds between two looks whether the lock is still ours."""
+_held: set[str] = set()
+"""Tokens of the locks that this process holds: another of its own is one that could not be removed."""
 
 
 class Lock:
@@ -32,7 +34,7 @@ class Lock:
 
     Who finds a lock decides by what it can see:
 
-    - its process is on this machine and gone: taken over at once;
+    - its process is on this machine and gone, or is this one, which no longer holds it: taken over at once;
     - its process is on this machine and runs: refused, whatever its heartbeat (a machine that slept has none);
     - its process is stopped (SIGSTOP), or on another machine, and gave no sign of life for a minute: taken over,
       another machine's after a second look;
@@ -71,6 +73,7 @@ class Lock:
                     self.path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot make the lock {self.path}: {error.strerror}") from error
+        _held.add(self.identity["token"])
         threading.Thread(target=self._beat, name="bigseg lock", daemon=True).start()
         return self
 
@@ -78,6 +81,7 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        _held.discard(self.identity["token"])
         with suppress(OSError):
             if self._owner() == self.identity:
                 self.path.unlink(missing_ok=True)
@@ -108,12 +112,13 @@ class Lock:
         except FileExistsError:
             return False
         try:
-            os.write(handle, json.dumps(self.identity).encode())
+            try:
+                os.write(handle, json.dumps(self.identity).encode())
+            finally:
+                os.close(handle)
         except OSError:
             self.path.unlink(missing_ok=True)
             raise
-        finally:
-            os.close(handle)
         return True
 
     def _beat(self) -> None:
@@ -151,6 +156,9 @@ class Lock:
         if owner is None:
             return
         here = owner["machine"] == self.identity["machine"]
+        mine = here and (owner["pid"], owner["started"]) == (self.identity["pid"], self.identity["started"])
+        if mine and owner.get("token") not in _held:
+            return
         state = _state(owner["pid"], owner["started"]) if here else None
         if here and state is None:
             return

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bigseg.engine.decoding import reading
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
@@ -30,6 +30,9 @@ from bigseg.storage.create import create_image
 from bigseg.storage.pyramid import halved_axes, level_shard, levels_of
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BASELINE = 440 << 20
 """Resident bytes of a worker beside its arrays and its cache: 200 MiB of imports, 60 of compiled kernels, 60 of
@@ -64,6 +67,8 @@ class Stage:
     start: Callable[[Values], Work] = field(repr=False, compare=False)
     """Creates the outputs where they do not exist and gives the work for the workers."""
     order: tuple[tuple[int, ...], ...] = field(default=(), repr=False, compare=False)
+    needs: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Earlier stages whose partial results it may read: all below it; a pyramid reads none."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,49 @@ class Plan:
         """The stage that needs most memory."""
         return max(self.stages, key=lambda stage: stage.memory)
 
+    def table(self) -> pd.DataFrame:
+        """One row a stage; sizes in MiB.
+
+        ``decoded`` says how often a chunk of the input is decoded; ``memory`` is what a worker needs, all told.
+        """
+        import pandas as pd  # which takes half a second to load
+
+        rows = [
+            {
+                "stage": stage.name,
+                "blocks": stage.units,
+                "tasks": len(stage.order),
+                "read": stage.reads / 2**20,
+                "decoded": stage.decode,
+                "written": stage.writes / 2**20,
+                "memory": stage.memory / 2**20,
+                "what it does": stage.what,
+            }
+            for stage in self.stages
+        ]
+        return pd.DataFrame(rows).set_index("stage")
+
+    def _repr_html_(self) -> str:
+        shape, block = (" x ".join(map(str, item)) for item in (self.grid.shape, self.grid.block))
+        needs = f"{self.memory / 2**20:.0f} MiB a worker at most ({self.worst.name})"
+        table = self.table().to_html(float_format=lambda value: f"{value:.1f}")
+        return f"<p>{shape} in {len(self.grid)} blocks of {block}; {needs}; sizes in MiB</p>{table}"
+
 
 class Graph:
     """The roots of a pipeline, levelled, with the stores that it needs added."""
 
     def __init__(
-        self, writes: Sequence[Write], reductions: Sequence[Reduction], scratch: str, held: Collection[str] = ()
+        self,
+        writes: Sequence[Write],
+        reductions: Sequence[Reduction],
+        grid: Grid,
+        scratch: str,
+        held: Collection[str] = (),
     ) -> None:
         self.writes = list(writes)
         self.reductions = list(reductions)
+        self.grid = grid
         self.scratch = scratch
         self.held = frozenset(held)
         self.stored = {id(write.field): write for write in self.writes}
@@ -245,6 +284,39 @@ class Graph:
                 memo[id(node)] = Field(node.name, node.spec, node.kernel, below, node.after, node.tag)
         return memo[id(node)]
 
+    def needs(self, roots: Iterable[Field | Collect | Reduction], level: int) -> tuple[str, ...]:
+        """Names of the stages whose files are read to compute roots in the pass of a level, or before it."""
+        found: dict[str, None] = {}
+        todo, seen = list(roots), set(map(id, roots))
+
+        def stages(node: Collect | Reduction, below: bool) -> None:
+            """Of a node; of what a reduction is made from as well, where that is asked for or it has none itself."""
+            if node.name in self.held:
+                return
+            if isinstance(node, Collect):
+                found[f"pass-{self.level(node) + 1}"] = None
+                return
+            names = reduction_names(node, self.grid)
+            found.update(dict.fromkeys(names))
+            for item in node.inputs if below or not names else ():
+                stages(item, True)
+
+        while todo:
+            node = todo.pop()
+            for earlier in node.after:
+                stages(earlier, False)
+            if isinstance(node, Reduction):
+                for item in node.inputs:
+                    stages(item, True)
+                continue
+            for child in node.inputs if isinstance(node, Field) else node.fields:
+                if self._read_back(child, level):
+                    found[f"pass-{self.level(child) + 1}"] = None
+                elif id(child) not in seen:
+                    seen.add(id(child))
+                    todo.append(child)
+        return tuple(found)
+
     def _reading_pays(self, node: Field) -> bool:
         return not node.kernel.haloed or compute_cost(node) > reading_cost(node)
 
@@ -286,7 +358,7 @@ def make_plan(
         When fields of different shapes meet in one run.
     """
     scratch = Scratch(str(folder / "scratch"))
-    graph = Graph(writes, reductions, str(folder / "scratch"), held)
+    graph = Graph(writes, reductions, grid, str(folder / "scratch"), held)
     for node in graph.fields():
         if node.spec.shape != grid.shape:
             raise InputError(
@@ -307,11 +379,12 @@ def make_plan(
     )
     for level in range(last + 1):
         for reduction in graph.order:
-            stages += _reduction(reduction, space, limits) if graph.level(reduction) == level else ()
+            stages += _reduction(reduction, graph, space, limits) if graph.level(reduction) == level else ()
         taken = [node for node in graph.collects if graph.level(node) == level]
         written = [write for write in graph.writes if graph.level(write.field) == level]
         if taken or written:
             stages.append(_pass(f"pass-{level + 1}", graph, level, taken, written, space, limits, brick, order))
+    stages = with_all_needs(stages)
     for write in graph.writes:
         if write.pyramid:
             stages += _pyramid(write, grid, limits)
@@ -373,6 +446,7 @@ def _pass(
         prod(grid.shape),
         start,
         order,
+        graph.needs([*taken, *(write.field for write in written)], level),
     )
 
 
@@ -388,12 +462,30 @@ def _output(write: Write, grid: Grid) -> Volume:
     )
 
 
-def _reduction(node: Reduction, space: Workspace, limits: Limits) -> Iterable[Stage]:
-    """One stage, or one a round; none where there is nothing to do."""
+def with_all_needs(stages: Iterable[Stage]) -> list[Stage]:
+    """What is needed for what is needed, too: a reduction may read what lies several stages below it."""
+    found: dict[str, Stage] = {}
+    for stage in stages:
+        deep = (name for below in stage.needs if below in found for name in found[below].needs)
+        found[stage.name] = replace(stage, needs=tuple(dict.fromkeys([*stage.needs, *deep])))
+    return list(found.values())
+
+
+def reduction_names(node: Reduction, grid: Grid) -> list[str]:
+    """Names of a reduction's stages: one, or one a round; none where there is nothing to do."""
+    units = node.kernel.units(grid)
+    if isinstance(units, tuple) and len(units) != 1:
+        return [f"{node.name}-{number + 1}" for number in range(len(units))]
+    return [node.name]
+
+
+def _reduction(node: Reduction, graph: Graph, space: Workspace, limits: Limits) -> Iterable[Stage]:
+    """One stage, or one a round."""
     units = node.kernel.units(space.grid)
     rounds = units if isinstance(units, tuple) else (units,)
-    for number, count in enumerate(rounds):
-        name = node.name if len(rounds) == 1 else f"{node.name}-{number + 1}"
+    names = reduction_names(node, space.grid)
+    needs = graph.needs([node], graph.level(node))
+    for number, (name, count) in enumerate(zip(names, rounds, strict=True)):
 
         def start(values: Values, name: str = name, first: int = sum(rounds[:number])) -> Work:
             return ReduceWork(name, node.kernel.bind(values), space, limits, first)
@@ -410,6 +502,7 @@ def _reduction(node: Reduction, space: Workspace, limits: Limits) -> Iterable[St
             0,
             start,
             tuple((unit,) for unit in range(count)),
+            (*needs, *names[:number]),
         )
 
 

@@ -14,6 +14,7 @@ from bigseg.engine.lock import Lock
 from bigseg.engine.plan import Plan, Stage
 from bigseg.engine.work import Done, Work, peak_memory
 from bigseg.errors import ComputeError, MemoryPlanError
+from bigseg.storage.faultpoints import point
 
 
 class Executor(Protocol):
@@ -91,7 +92,9 @@ def execute(
         summary = _run_stage(stage, executor, journal, lock, values, observe)
         summaries.append(summary)
         values[stage.name] = dict(journal.values.get(stage.name, {}))
+        point("stage.computed")
         journal.end(stage.name, asdict(summary))
+        point("stage.ended")
     return summaries, values
 
 
@@ -104,6 +107,7 @@ def to_write(plan: Plan, journal: Journal) -> int:
 def _run_stage(
     stage: Stage, executor: Executor, journal: Journal, lock: Lock | None, values: Values, observe: Observer
 ) -> Summary:
+    point("stage.begin")
     began = time.perf_counter()
     summary = Summary(stage.name, stage.kind, stage.what, stage.units, voxels=stage.voxels, memory_planned=stage.memory)
     finished = journal.count(stage.name)
@@ -115,7 +119,9 @@ def _run_stage(
             for done in results:
                 if lock is not None:
                     lock.check_often()
+                point("unit.acknowledged")
                 journal.add(stage.name, done)
+                point("unit.journalled")
                 summary.computed += 1
                 summary.busy += done.seconds
                 summary.bytes_read += done.read

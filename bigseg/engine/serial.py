@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 
+from bigseg.engine import leaving
+from bigseg.engine.blame import TRIES, Blame
 from bigseg.engine.work import Done, Work, attempt
+from bigseg.errors import BlockError
 
 
 class SerialExecutor:
@@ -19,11 +22,32 @@ class SerialExecutor:
         Raises
         ------
         BigsegError
-            The first error a unit met.
+            The first error a unit met; a `BlockError` only when all other units are done.
+        Stopped
+            When this process was asked to leave.
         """
-        for brick in bricks:
-            for unit in brick:
-                yield attempt(work, unit)
+        blame, done = Blame(work.stage), 0
+        with leaving.in_order():
+            for brick in bricks:
+                for unit in brick:
+                    if leaving.asked():
+                        raise leaving.Stopped(leaving.asked())
+                    if (found := self._tried(work, unit, blame)) is not None:
+                        done += 1
+                        yield found
+                if blame.hopeless(done):
+                    break
+        if (error := blame.error()) is not None:
+            raise error
+
+    def _tried(self, work: Work, unit: int, blame: Blame) -> Done | None:
+        """A unit's result, or None when it failed each time."""
+        for _ in range(TRIES):
+            try:
+                return attempt(work, unit)
+            except BlockError as error:
+                blame.count(unit, "error", error=error)
+        return None
 
     def close(self) -> None:
         """Nothing to close."""

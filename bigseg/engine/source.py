@@ -98,10 +98,11 @@ class Read:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """An array in memory as a source, for the functions on arrays."""
+    """An array in memory as a source; ``content`` is a digest of its voxels, where runs on it may be continued."""
 
     array: Array
     spec: Spec
+    content: str = ""
     path = "memory"
     name = "array"
 
@@ -114,8 +115,8 @@ class Held:
         return self.array[box.slices]
 
     def token(self) -> str:
-        """A new one for each array: a run on memory is never continued."""
-        return f"memory {id(self.array)}"
+        """That of the content; without one, a new one for each array: such a run is never continued."""
+        return f"memory {self.content or id(self.array)}"
 
 
 class Part:

@@ -20,12 +20,13 @@ import numpy as np
 
 from bigseg.engine.field import Collector, Field, Reducer, Visit, Workspace
 from bigseg.engine.visit import evaluate
-from bigseg.errors import BigsegError, ComputeError
+from bigseg.errors import BigsegError, BlockError
 from bigseg.grid import Box, Grid
 from bigseg.local.digest import digest
 from bigseg.local.downsample import mean2, mode2
 from bigseg.storage import blocks
 from bigseg.storage.durable import files_written
+from bigseg.storage.faultpoints import point
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
 
@@ -40,7 +41,8 @@ class Done(NamedTuple):
     files: tuple[tuple[str, int, int], ...]
     """Each file written: path (of scratch relative to the run's folder), length, crc32."""
     digest: str
-    """Of the decoded voxels written, so that a second run of the block can be compared."""
+    """Of what was computed, so that a second run of the block can be compared: one of all partial results, then one of
+    each volume's decoded voxels."""
     seconds: float
     read: int
     written: int
@@ -67,16 +69,27 @@ def attempt(work: Work, unit: int) -> Done:
     ------
     BigsegError
         As the unit raised it.
-    ComputeError
-        For everything else, with the place where it happened as a note, which ``--debug`` shows.
+    BlockError
+        For everything else, with the place where it happened as a note, which ``--debug`` shows, and for what a
+        function of the user's raised.
     """
     try:
-        return work.run(unit)
+        point("unit.begin")
+        done = work.run(unit)
+        point("unit.computed")
+        return done
+    except BlockError as error:
+        if error.__cause__ is None:
+            raise
+        failed = BlockError(f"stage {work.stage}, unit {unit}: {error}")  # of a user's function, which knows no unit
+        for note in getattr(error, "__notes__", ()):
+            failed.add_note(note)
+        raise failed from error
     except BigsegError:
         raise
     except Exception as error:
         found = "there was no memory left" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-        failed = ComputeError(
+        failed = BlockError(
             f"stage {work.stage}, unit {unit} failed unexpectedly ({found}): what was finished is kept; run the same "
             "command again, and if it fails again report what --debug shows"
         )
@@ -119,17 +132,18 @@ class PassWork:
         visit = Visit(self.grid, self.grid[unit], self.scratch)
         arrays = evaluate(self.fields, visit)
         files: list[tuple[str, int, int]] = []
-        checks = []
+        taken = []
         for take in self.takes:
             partial = take.kernel.collect([arrays[i] for i in take.fields], visit)
             length, crc = self.scratch.write(take.name, unit, partial)
             files.append((self.scratch.name(take.name, unit), length, crc))
-            checks += [digest(array) for _, array in sorted(partial.items())]
+            taken += [digest(array) for _, array in sorted(partial.items())]
+        checks = [_together(taken)] if taken else []
         for index, volume in self.writes:
             shards = blocks.write(volume, visit.block.inner, arrays[index])
             files += [(f"{volume.path}/{shard.key}", shard.length, shard.crc) for shard in shards]
             checks.append(digest(arrays[index]))
-        return meter.done(unit, files, _together(checks))
+        return meter.done(unit, files, "-".join(checks))
 
 
 def _together(checks: Sequence[str]) -> str:
@@ -189,6 +203,7 @@ class PyramidWork:
         axes = tuple(axis for axis, factor in enumerate(self.factors) if factor == 2)
         reduce = mean2 if self.method == "mean" else mode2
         array = reduce(blocks.read(self.source, below), axes)
+        point("pyramid.begin")
         shards = blocks.write(self.target, inner, array)
         files = [(f"{self.target.path}/{shard.key}", shard.length, shard.crc) for shard in shards]
         return meter.done(unit, files, digest(array))

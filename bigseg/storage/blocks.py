@@ -31,7 +31,8 @@ from bigseg.errors import (
 )
 from bigseg.grid import Box, Shape
 from bigseg.local.digest import crc32_file
-from bigseg.storage.durable import sync_folder
+from bigseg.storage.durable import names_in, sync_folder
+from bigseg.storage.faultpoints import point
 from bigseg.storage.handles import bytes_read, bytes_written, configure, context, count, opened
 from bigseg.storage.layout import Layout, read_node
 from bigseg.storage.volume import Volume
@@ -161,9 +162,9 @@ def clear_partial(volume: Volume) -> int:
 
     Only for the one driver of a run, before its first block: a living writer would lose its shard.
     """
-    left = list(volume.folder.glob(f".*{_PARTIAL}"))
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
+    left = [name for name in names_in(volume.folder) if name.startswith(".") and name.endswith(_PARTIAL)]
+    for name in left:
+        shutil.rmtree(volume.folder / name, ignore_errors=True)
     return len(left)
 
 
@@ -171,6 +172,7 @@ def _write_shard(folder: Path, key: str, document: dict[str, Any], voxels: NDArr
     final = folder / key
     own = folder / f".{uuid.uuid4().hex}{_PARTIAL}"
     temporary = own / ".".join("0" * voxels.ndim)
+    point("shard.begin")
     try:
         store = ts.open(
             {
@@ -184,11 +186,15 @@ def _write_shard(folder: Path, key: str, document: dict[str, Any], voxels: NDArr
             assume_metadata=True,
         ).result()
         store.write(voxels, can_reference_source_data_indefinitely=True).result()
+        point("shard.encoded")
         length, crc = crc32_file(temporary)
         _sync_file(temporary)
+        point("shard.synced")
         _make_folder(final.parent, folder)
         os.replace(temporary, final)
+        point("shard.renamed")
         sync_folder(final.parent)
+        point("shard.durable")
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).split(" [tensorstore_spec")[0]
         raise StorageError(

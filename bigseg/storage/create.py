@@ -6,6 +6,7 @@ another name and renamed when it is whole, so that a kill leaves either all of i
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
 from bigseg.errors import OutputError, ParameterError, StorageError
 from bigseg.grid import Shape, largest_divisor
-from bigseg.storage.durable import sync_folder
+from bigseg.storage.durable import sync_folder, write_file
+from bigseg.storage.faultpoints import point
 from bigseg.storage.ome import build_image
 from bigseg.storage.pyramid import level_shard, levels_of
 from bigseg.storage.spec import Spec
@@ -106,8 +106,12 @@ def create_image(
         if exist_ok:
             return _same(root, specs, cuts)
         raise OutputError(f"{root} exists already: expected a name that is free; move it away or give another")
+    import zarr  # which takes half a second to load, and no worker needs
+    from zarr.codecs import BytesCodec
+
     document = {"ome": build_image(specs, name, classes, window), "bigseg": ours}
     temporary = root.with_name(f".{root.name}.partial")
+    point("image.begin")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -126,8 +130,11 @@ def create_image(
                 dimension_names=level.axes,
             )
         _sync(temporary)
+        point("image.synced")
         os.rename(temporary, root)
+        point("image.renamed")
         sync_folder(root.parent)
+        point("image.durable")
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise StorageError(
@@ -136,12 +143,67 @@ def create_image(
     return Volume.open(root, allow_incomplete=True)
 
 
+def restore_metadata(
+    path: str | os.PathLike[str],
+    spec: Spec,
+    shard: Shape,
+    *,
+    pyramid: bool = True,
+    attributes: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Write again those metadata of an image that are gone or damaged; its voxels are left alone.
+
+    Parameters
+    ----------
+    path, spec, shard, pyramid, attributes : as the image was made, see `create_image`.
+
+    Returns
+    -------
+    Names of the files that were written, relative to the image.
+
+    Raises
+    ------
+    StorageError
+        When they cannot be written.
+    """
+    root = Path(os.path.abspath(path))
+    if not root.is_dir():
+        return []
+    beside = root.with_name(f".{root.name}.restored.partial")
+    model = beside / root.name
+    written = []
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        create_image(model, spec, shard, pyramid=pyramid, attributes=attributes)
+        for source in sorted(model.rglob("zarr.json")):
+            name = source.relative_to(model)
+            if _document(root / name) != _document(source):
+                write_file(root / name, source.read_bytes())
+                written.append(str(name))
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return written
+
+
+def _document(path: Path) -> Any:
+    """What a metadata file says, but for its status; None where it cannot be read."""
+    try:
+        found = json.loads(path.read_bytes())
+        if "bigseg" in found.get("attributes", {}):
+            found["attributes"]["bigseg"]["status"] = ""
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    return found
+
+
 def compressors(dtype: np.dtype[Any]) -> list[Any]:
     """What codes a chunk; each ends in a checksum, since neither codec notices a flipped bit by itself.
 
     Floats are shuffled first, which zstd cannot: 169 Mvox/s a core against 108 written, 178 against 116 read, 7 %
     smaller (a Gaussian of noisy CT). On integers zstd is smaller and as fast.
     """
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
     if dtype.kind == "f":
         return [BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCodec()]
     return [ZstdCodec(level=1, checksum=True)]

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from bigseg.errors import StorageError
+from bigseg.storage.faultpoints import point
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
@@ -26,17 +27,22 @@ def write_file(path: Path, data: bytes) -> None:
         When the file system refuses, with the path, the size and its reason.
     """
     temporary = temporary_for(path)
+    point("file.begin")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
         try:
+            point("file.temporary")
             view = memoryview(data)
             while view:
                 view = view[os.write(handle, view) :]
+            point("file.written")
             os.fsync(handle)
         finally:
             os.close(handle)
+        point("file.synced")
         os.replace(temporary, path)
+        point("file.renamed")
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -44,6 +50,7 @@ def write_file(path: Path, data: bytes) -> None:
             f"cannot write {len(data)} bytes to {path}: {error.strerror}; make room or give a folder that "
             "can be written, then run the same command again"
         ) from error
+    point("file.durable")
     noted = _noted.get()
     if noted is not None:
         noted[path] = len(data), zlib.crc32(data)
@@ -77,13 +84,28 @@ def clear_temporary(folder: Path) -> int:
 
     Only for the one driver of a run, before its first block or after its last.
     """
-    try:
-        left = [item.path for item in os.scandir(folder) if _TEMPORARY.fullmatch(item.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    for path in left:
-        Path(path).unlink(missing_ok=True)
+    left = [name for name in names_in(folder) if is_temporary(name)]
+    for name in left:
+        (folder / name).unlink(missing_ok=True)
     return len(left)
+
+
+def names_in(folder: Path) -> list[str]:
+    """What lies in a folder, in order; nothing where there is no such folder.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be read.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"cannot list {folder}: {error.strerror}; check the disk and the permissions, then run again"
+        ) from error
 
 
 def is_temporary(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from bigseg.errors import InputError, StorageError
 from bigseg.grid import Shape
 
 Format = Literal["zarr2", "zarr3"]
+MOST_VOXELS = 1 << 62
+"""Of a volume: an index of each fits into 64 bits, with room to count."""
 METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 _DTYPES = {
     "bool",
@@ -162,7 +165,7 @@ def _layout3(document: dict[str, Any]) -> Layout:
     names = document.get("dimension_names") or ()
     return Layout(
         "zarr3",
-        _shape(document["shape"]),
+        _shape(document["shape"], 0),
         np.dtype(name),
         chunk,
         shard,
@@ -184,7 +187,7 @@ def _layout2(document: dict[str, Any]) -> Layout:
         raise _unusable(dtype)
     chunk = _shape(document["chunks"])
     separator = document.get("dimension_separator", ".")
-    return Layout("zarr2", _shape(document["shape"]), dtype.newbyteorder("="), chunk, chunk, separator, (), None)
+    return Layout("zarr2", _shape(document["shape"], 0), dtype.newbyteorder("="), chunk, chunk, separator, (), None)
 
 
 def _readable(codecs: list[dict[str, Any]], form: Format) -> None:
@@ -196,8 +199,11 @@ def _readable(codecs: list[dict[str, Any]], form: Format) -> None:
         )
 
 
-def _shape(items: list[int]) -> Shape:
-    return tuple(int(n) for n in items)
+def _shape(items: list[int], least: int = 1) -> Shape:
+    found = tuple(int(n) for n in items)
+    if any(n < least for n in found) or prod(found) > MOST_VOXELS:
+        raise InputError(f"its shape or chunks are {found}: expected sizes of 1 or more, and 2^62 voxels at most")
+    return found
 
 
 def _unusable(dtype: object) -> InputError:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+from weakref import WeakValueDictionary
 
 import dask.array as da
 import numpy as np
@@ -72,6 +73,10 @@ class StoredArray:
         return np.asarray(found[tuple(rest)], order="C")
 
 
+OPENED: WeakValueDictionary[str, StoredArray] = WeakValueDictionary()
+"""Volumes by the names of their lazy arrays: dask gives whatever is computed from one another name."""
+
+
 def open_volume(
     path: str | os.PathLike[str],
     level: int = 0,
@@ -119,9 +124,11 @@ def as_dataarray(origin: Origin, chunks: int | Sequence[int] | None = None) -> x
     """An opened volume as a lazy DataArray; see `open_volume`."""
     spec = origin.spec
     sizes = normalize_chunks(_chunks(origin) if chunks is None else chunks, spec.shape, dtype=spec.dtype)
-    data = da.from_array(StoredArray(origin), sizes, name=False, asarray=False, fancy=False, inline_array=True)
+    array = StoredArray(origin)
+    data = da.from_array(array, sizes, name=False, asarray=False, fancy=False, inline_array=True)
+    OPENED[data.name] = array
     coordinates = {
-        axis: start + step * np.arange(n)
+        axis: (axis, start + step * np.arange(n), {"units": spec.unit} if spec.unit else {})
         for axis, start, step, n in zip(spec.axes, spec.origin, spec.spacing, spec.shape, strict=True)
     }
     attributes = {
@@ -132,6 +139,17 @@ def as_dataarray(origin: Origin, chunks: int | Sequence[int] | None = None) -> x
         "source": str(origin.folder) if isinstance(origin, Volume) else origin.describe()["path"],
     }
     return xr.DataArray(data, coordinates, spec.axes, origin.name, attributes)
+
+
+def opened_origin(array: xr.DataArray) -> Origin | None:
+    """The volume that a lazy DataArray is all of; None where it was cut, computed or made otherwise.
+
+    Parameters
+    ----------
+    array : of `open_volume` in this process.
+    """
+    found = OPENED.get(getattr(array.data, "name", ""))
+    return None if found is None else found.origin
 
 
 def _chunks(origin: Origin) -> Shape:

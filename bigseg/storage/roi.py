@@ -69,6 +69,20 @@ def parse_roi(roi: Roi, spec: Spec) -> Box:
     return Box(tuple(start), tuple(stop))
 
 
+def in_piece(roi: Roi, piece: Box, spec: Spec) -> str | None:
+    """A region of a volume as one of a piece of it, where the piece is a volume of its own; None if it holds none.
+
+    >>> import numpy as np
+    >>> spec = Spec((10, 20), np.dtype("uint8"), ("y", "x"), (1.0, 1.0))
+    >>> in_piece("-4:, :12", Box((5, 10), (8, 20)), spec), in_piece(":5, :", Box((5, 10), (8, 20)), spec)
+    ('1:3,0:2', None)
+    """
+    shared = parse_roi(roi, spec).shared(piece)
+    if shared is None:
+        return None
+    return roi_text(Box(*(tuple(a - o for a, o in zip(ends, piece.start, strict=True)) for ends in shared)))
+
+
 def roi_text(box: Box) -> str:
     """A box as a region of interest.
 

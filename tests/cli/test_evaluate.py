@@ -80,6 +80,7 @@ def test_refusals(bigseg: Bigseg, paths: dict[str, Path], tmp_path: Path) -> Non
         ((paths["mask"], small), 2, "shape"),
         ((paths["score"], paths["truth"], "--kind", "classes"), 2, "holds floats"),
         ((paths["mask"], paths["truth"], "--table", tmp_path / "no" / "t.csv"), 6, "no folder"),
+        ((paths["mask"], paths["truth"], "--table", tmp_path / "t.txt"), 2, "ends in .csv or .parquet"),
         ((paths["mask"], tmp_path / "none.zarr"), 3, "none.zarr"),
     ):
         answer = bigseg("evaluate", *arguments)

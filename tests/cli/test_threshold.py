@@ -12,7 +12,7 @@ import zarr
 from PIL import Image
 from skimage import filters
 
-from bigseg.cli import tried
+from bigseg.cli import running
 from bigseg.engine.cluster import DaskExecutor
 from bigseg.ops.levels import ALL
 from tests.cli.conftest import Bigseg
@@ -111,7 +111,7 @@ def test_wrong_usage(
     message: str,
 ) -> None:
     """Unknown methods, planes and folders are refused with what to do, before a voxel is read."""
-    monkeypatch.setattr(tried, "run_prepared", None)
+    monkeypatch.setattr(running, "run_prepared", None)
     answer = bigseg("threshold", two_phases[0], *arguments)
     assert answer.code == code
     assert message in answer.err

@@ -5,9 +5,11 @@ auto_threshold -> hysteresis -> label -> regions, or continues it. WHERE kills t
 
 - ``begin:STAGE``, ``end:STAGE``: when a stage begins, or when its last unit is journalled, but not yet its end;
 - ``stop:STAGE``: not a kill, but SIGSTOP in the middle of a stage;
-- ``before:CALL:N``, ``after:CALL:N``: around the N-th call of a function of the system, as ``os.replace``.
+- ``before:CALL:N``, ``after:CALL:N``: around the N-th call of a function of the system, as ``os.replace``;
+- ``point:NAME:N``: when a named point of the code is passed for the N-th time.
 
-The hooks are put on from here: an observer given to the run, or a function of the standard library replaced.
+The hooks are put on from here: an observer given to the run, a function of the standard library replaced, or a point
+armed.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from bigseg.engine.journal import read_lines
 from bigseg.engine.run import Observer, Summary
 from bigseg.local.digest import digest
 from bigseg.pipeline.pipeline import Pipeline
+from bigseg.storage import faultpoints
 from tests.volumes import store
 
 PIPELINE: dict[str, Any] = {
@@ -59,6 +62,12 @@ READY = "the run is on"
 """Printed when the first stage begins: from here on a parent may kill at random."""
 
 
+def say(text: str) -> None:
+    """A line on standard output in one piece, whatever other processes write there."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def make_volume(path: Path, shape: Sequence[int], chunk: int = 32) -> Path:
     """A uint8 volume of bright blobs of 5 to 15 voxels that cross the blocks, most of it dark."""
     coarse = np.random.default_rng(20).standard_normal([n // 6 + 3 for n in shape])
@@ -66,7 +75,15 @@ def make_volume(path: Path, shape: Sequence[int], chunk: int = 32) -> Path:
     return store(path, (255 * (smooth / smooth.max()).clip(0, 1) ** 2).astype(np.uint8), (chunk,) * len(shape))
 
 
-def run(volume: Path, out: Path, workers: int, block: int, observe: Observer, restart: bool = False) -> dict[str, Any]:
+def run(
+    volume: Path,
+    out: Path,
+    workers: int,
+    block: int,
+    observe: Observer = lambda summary, done, units: None,
+    restart: bool = False,
+    report: bool = False,
+) -> dict[str, Any]:
     """Run the chain, or continue it; gives back run.json."""
     done = Pipeline.from_dict(PIPELINE).run(
         volume,
@@ -74,7 +91,7 @@ def run(volume: Path, out: Path, workers: int, block: int, observe: Observer, re
         workers=workers,
         block=(block,),
         memory=2 << 30,
-        report=False,
+        report=report,
         observe=observe,
         restart=restart,
     )
@@ -101,6 +118,10 @@ def killer(where: str) -> Observer:
     if kind in ("before", "after"):
         name, _, number = rest.rpartition(":")
         _kill_around(name, int(number), kind == "before")
+        return lambda summary, done, units: None
+
+    if kind == "point":
+        faultpoints.arm(f"{rest}:group")
         return lambda summary, done, units: None
 
     begun = False
@@ -159,7 +180,7 @@ def recorded(out: Path) -> Counter[tuple[str, int]]:
     journal = out / "journal" / "journal.jsonl"
     if not journal.exists():
         return Counter()
-    return Counter((line["s"], line["u"]) for _, line in read_lines(journal) if "u" in line)
+    return Counter((line["s"], line["u"]) for _, line in read_lines(journal) if "f" in line)
 
 
 def ended(out: Path) -> set[str]:
@@ -177,7 +198,7 @@ def status(out: Path) -> str:
 def unrecorded(out: Path) -> int:
     """Files of finished units that are not in the journal: what a kill makes the next start compute again."""
     journal = out / "journal" / "journal.jsonl"
-    lines = [line for _, line in read_lines(journal) if "u" in line] if journal.exists() else []
+    lines = [line for _, line in read_lines(journal) if "f" in line] if journal.exists() else []
     named = {name for line in lines for name, _, _ in line["f"]}
     parts = [path for path in (out / "scratch").rglob("*.part") if ".merge" not in path.parts[-3]]
     shards = [path for name in OUTPUTS for path in (out / f"{name}.ome.zarr").glob("[0-9]/c/*/*/*")]
@@ -210,6 +231,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--block", type=int, default=32)
     parser.add_argument("--kill", default="")
     parser.add_argument("--restart", action="store_true")
+    parser.add_argument("--report", action="store_true")
     chosen = parser.parse_args(arguments)
     hook = killer(chosen.kill) if chosen.kill else None
     told = False
@@ -218,11 +240,11 @@ def main(arguments: Sequence[str]) -> None:
         nonlocal told
         if not told:
             told = True
-            print(READY, flush=True)
+            say(READY)
         if hook is not None:
             hook(summary, done, units)
 
-    run(chosen.volume, chosen.out, chosen.workers, chosen.block, observe, chosen.restart)
+    run(chosen.volume, chosen.out, chosen.workers, chosen.block, observe, chosen.restart, chosen.report)
 
 
 if __name__ == "__main__":

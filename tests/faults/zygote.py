@@ -2,7 +2,8 @@
 
 ``python -m tests.faults.zygote`` imports everything, computes the chain's passes once on an array in memory so
 that the kernels are loaded, and then forks a child of its own process group for each line of arguments on its
-standard input. It answers ``pid N`` when the child runs and ``status N`` when it has ended. (The rehearsal
+standard input; arguments that begin with ``recipe`` run one of `tests.faults.recipes`. It answers ``pid N`` when the
+child runs and ``status N`` when it has ended. (The rehearsal
 stores no image: TensorStore's threads would not survive the fork.)
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from bigseg.engine.source import Held
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.storage.spec import Spec
-from tests.faults import chain
+from tests.faults import chain, recipes
 
 
 def rehearse() -> None:
@@ -36,22 +37,23 @@ def rehearse() -> None:
 def serve() -> None:
     """Fork a child for each line of arguments."""
     rehearse()
-    print("ready", flush=True)
+    chain.say("ready")
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
             os.setsid()
             try:
-                chain.main(json.loads(line))
+                arguments = json.loads(line)
+                recipes.main(arguments[1:]) if arguments[0] == "recipe" else chain.main(arguments)
             except BaseException:
                 import traceback
 
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        print(f"pid {pid}", flush=True)
+        chain.say(f"pid {pid}")
         _, status = os.waitpid(pid, 0)
-        print(f"status {os.waitstatus_to_exitcode(status)}", flush=True)
+        chain.say(f"status {os.waitstatus_to_exitcode(status)}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ class NpyFile:
 
 def _map(path: str) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # a forged header may tell of 10^30 voxels
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "mmap length" in str(error):
             raise CorruptChunkError(

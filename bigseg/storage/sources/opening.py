@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import tifffile
@@ -62,11 +62,23 @@ def open_source(
     ParameterError
         When an option does not fit what is there.
     """
-    origin = _open(os.fspath(path), level, channel, missing, allow_incomplete)
+    return with_spacing(_open(os.fspath(path), level, channel, missing, allow_incomplete), spacing)
+
+
+def with_spacing(origin: Origin, spacing: float | str | Sequence[float | str] | None) -> Origin:
+    """An opened volume with another voxel size than its own; without one as it is.
+
+    Raises
+    ------
+    ParameterError
+        When it is no voxel size, or the volume is a part or a resampling of another one.
+    """
     if spacing is None:
         return origin
+    if not (is_dataclass(origin) and "spec" in {item.name for item in fields(origin)}):
+        raise ParameterError(f"spacing {spacing}: expected a volume as it was opened; give it where that is opened")
     sizes, unit = parse_spacing(spacing, origin.spec.ndim, origin.spec.unit)
-    return replace(origin, spec=origin.spec.but(spacing=sizes, unit=unit))
+    return replace(origin, spec=origin.spec.but(spacing=sizes, unit=unit))  # type: ignore[type-var]
 
 
 def read_box(origin: Origin, box: Box) -> NDArray[Any]:

@@ -10,11 +10,10 @@ A box is made in pieces of a few million voxels, so that little memory is held b
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, Self
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydantic import ValidationError
 
-from bigseg.errors import ParameterError
+from bigseg.errors import ParameterError, unknown
 from bigseg.grid import Box, Shape
 from bigseg.local.linear import gaussian, gaussian_radius
 from bigseg.local.phantom.hashing import cell_key, either
@@ -87,7 +86,7 @@ class PhantomSource:
         model = kind_named(kind)
         for name in parameters:
             if name not in model.model_fields:
-                raise ParameterError(_unknown(f"parameter of phantom {kind}", name, (*model.model_fields, *_COMMON)))
+                raise ParameterError(unknown(f"parameter of phantom {kind}", name, (*model.model_fields, *_COMMON)))
         try:
             made = model(**parameters)
         except ValidationError as error:
@@ -275,7 +274,7 @@ def kind_named(name: str) -> type[Kind]:
         With the nearest name.
     """
     if name not in KINDS:
-        raise ParameterError(_unknown("kind of phantom", name, KINDS))
+        raise ParameterError(unknown("kind of phantom", name, KINDS))
     return KINDS[name]
 
 
@@ -339,12 +338,6 @@ def _shape(given: int | str | Sequence[int], kind: str) -> Shape:
 def _text(value: float | str) -> str:
     """A number as short as it can be written."""
     return f"{value}".removesuffix(".0")
-
-
-def _unknown(what: str, name: str, valid: Iterable[str]) -> str:
-    known = list(valid)
-    near = difflib.get_close_matches(name, known, 1)
-    return f"unknown {what} {name!r}, " + (f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(known)}")
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,0 +1,82 @@
+"""R12, the journal's part: how long a driver takes to take over a million finished blocks, and what it holds.
+
+``python -m tests.faults.long_journal FOLDER LINES`` writes a journal of so many lines, or scans the one that is there,
+and prints seconds, seconds of the processor and peak bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+from bigseg.engine.journal import Journal, tally
+from tests.faults.driver import ROOT, environment, fast_folder
+from tests.faults.run import Row
+
+TESTS = ("R12",)
+STAGES = 8
+PRINT = "f" * 64
+SECONDS, MEMORY = 15.0, 500 << 20
+"""For a million lines."""
+
+
+def write(folder: Path, lines: int) -> None:
+    """A journal as a run of eight stages leaves it; all blocks name one file."""
+    shard = folder / "objects.ome.zarr" / "0" / "c" / "0" / "0" / "0"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"voxels")
+    name = str(shard.relative_to(folder))
+    Journal(folder / "journal" / "journal.jsonl", PRINT, folder).close()
+    with (folder / "journal" / "journal.jsonl").open("ab") as file:
+        for number in range(lines):
+            unit, stage = divmod(number, STAGES)
+            record = {"s": f"pass-{stage + 1}", "u": unit, "f": [[name, 6, 7]], "d": f"{number:016x}"}
+            line = json.dumps(record, separators=(",", ":")).encode()
+            file.write(b"%08x %s\n" % (zlib.crc32(line), line))
+
+
+def scan(folder: Path, lines: int) -> dict[str, float]:
+    """What taking over costs."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, used = time.perf_counter(), time.process_time()
+    journal = Journal(folder / "journal" / "journal.jsonl", PRINT, folder)
+    seconds, processor = time.perf_counter() - began, time.process_time() - used
+    found = sum(journal.count(f"pass-{stage + 1}") for stage in range(STAGES))
+    journal.close()
+    assert found == lines, f"{found} of {lines} blocks were taken over"
+    assert sum(tally(folder / "journal" / "journal.jsonl").values()) == lines
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": seconds, "processor": processor, "peak": 1024.0 * peak, "grown": 1024.0 * (peak - before)}
+
+
+def measured(lines: int) -> dict[str, float]:
+    """In a process of its own."""
+    folder = fast_folder()
+    try:
+        write(folder, lines)
+        command = [sys.executable, "-m", "tests.faults.long_journal", str(folder), str(lines)]
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+    finally:
+        shutil.rmtree(folder)
+
+
+def full() -> Row:
+    """A million."""
+    found = measured(1_000_000)
+    good = found["seconds"] <= SECONDS and found["peak"] <= MEMORY
+    note = (
+        f"{found['seconds']:.1f} s, {found['peak'] / 2**20:.0f} MiB, of which the blocks {found['grown'] / 2**20:.0f}"
+    )
+    return Row("R12", "a journal of 1,000,000 lines taken over", 1, int(good), note)
+
+
+if __name__ == "__main__":
+    print(json.dumps(scan(Path(sys.argv[1]), int(sys.argv[2]))))

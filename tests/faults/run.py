@@ -1,0 +1,136 @@
+"""The full fault tests: ``python -m tests.faults.run [--only R1 R3] [--out RESULTS.md]``, or ``make faults``.
+
+Every module of this package may take part: it has a function ``full`` without parameters that gives back one
+`Row`, or several, and raises nothing that a failed injection could cause::
+
+    from tests.faults.run import Row
+
+    TESTS = ("R13",)                      # which lines of the reliability bar it covers; for --only
+
+    def full() -> Row | Iterable[Row]:
+        ...
+        return Row("R13", "poisoned blocks: segfault, out of memory, asleep", injections=12, passed=12, note="…")
+
+An injection is one fault that was put in (a kill, a flipped bit, a refused call, a drawn example); it has passed if
+everything held that must hold after it. ``passed < injections`` fails the whole; ``note`` holds what else was
+measured, in a few words, or why something was not run here. Modules run one after the other in the order of `TESTS`,
+each may use two cores and, all told, ten minutes. Scratch belongs under `tests.faults.driver.fast_folder` and is
+removed by who made it. Short forms of the same checks run under pytest, from ``test_*.py`` beside the module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import tests.faults
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+class Row(NamedTuple):
+    """A line of the summary."""
+
+    test: str
+    """Number on the reliability bar: ``R1``."""
+    what: str
+    """What was injected, in a few words."""
+    injections: int
+    passed: int
+    note: str = ""
+    seconds: float = 0.0
+    """Filled in by who runs it."""
+
+
+def modules() -> list[ModuleType]:
+    """The modules of this package that take part, in the order of what they cover."""
+    found = []
+    for item in pkgutil.iter_modules(tests.faults.__path__):
+        if item.name != "run" and not item.name.startswith("test_"):
+            module = importlib.import_module(f"tests.faults.{item.name}")
+            if hasattr(module, "full"):
+                found.append(module)
+    return sorted(found, key=lambda module: [_number(name) for name in module.TESTS])
+
+
+def _number(test: str) -> int:
+    return int(test.removeprefix("R"))
+
+
+def rows_of(module: ModuleType) -> list[Row]:
+    """Run one module; one that breaks down counts as a failed injection."""
+    began = time.perf_counter()
+    full: Callable[[], Row | Iterable[Row]] = module.full
+    rows: list[Row] = []
+    try:
+        answer = full()
+        for row in [answer] if isinstance(answer, Row) else answer:
+            rows.append(row._replace(seconds=time.perf_counter() - began))
+            began = time.perf_counter()
+    except Exception:
+        traceback.print_exc()
+        broken = f"{module.__name__} broke down: {traceback.format_exc().strip().splitlines()[-1][:200]}"
+        rows.append(Row("/".join(module.TESTS), broken, 1, 0, seconds=time.perf_counter() - began))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The summary as Markdown."""
+    lines = ["| test | injected | injections | passed | seconds | notes |", "|---|---|--:|--:|--:|---|"]
+    lines += [
+        f"| {row.test} | {row.what} | {row.injections} | {row.passed}{' **!**' * (row.passed != row.injections)} | "
+        f"{row.seconds:.0f} | {row.note} |"
+        for row in sorted(rows, key=lambda row: _number(row.test.split("/")[0]))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def page(rows: Sequence[Row]) -> str:
+    """RESULTS.md."""
+    head = (
+        "# Faults: what was injected, and what held\n\n"
+        f"`make faults` (`python -m tests.faults.run`), {time.strftime('%Y-%m-%d', time.gmtime())}, "
+        f"Python {platform.python_version()}, {platform.system()}.\n\n"
+        "An injection has passed if everything held that must hold after it: golden decoded voxels and table rows, "
+        "nothing that is journalled computed again, nothing incomplete that looks complete, no file left over.\n\n"
+    )
+    tail = (
+        "\nNot covered: power loss (only the order of fsync and rename is checked), Lustre, GPFS and S3, network "
+        "partitions of many nodes.\n"
+    )
+    return head + table(rows) + tail
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all, or those asked for; the exit status says whether everything held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], metavar="R1", help="of these tests alone; writes no page")
+    parser.add_argument("--out", type=Path, default=None, help=f"the page to write (default: {RESULTS.name})")
+    chosen = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for module in modules():
+        if not chosen.only or set(chosen.only) & set(module.TESTS):
+            print(f"{module.__name__}: {', '.join(module.TESTS)}", flush=True)
+            found = rows_of(module)
+            for row in found:
+                print(f"  {row.test}: {row.what}: {row.passed} of {row.injections}, {row.seconds:.0f} s", flush=True)
+            rows += found
+    print(table(rows))
+    out = chosen.out or (None if chosen.only else RESULTS)
+    if out is not None:
+        out.write_text(page(rows))
+    return 0 if rows and all(row.passed == row.injections for row in rows) else 1
+
+
+if __name__ == "__main__":
+    # by its name: the modules' Row must be the one that is looked for here
+    sys.exit(importlib.import_module("tests.faults.run").main(sys.argv[1:]))

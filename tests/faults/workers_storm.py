@@ -1,0 +1,163 @@
+"""R2: SIGKILL of the workers of a run, again and again; R9: SIGTERM of the driver at ten times.
+
+``python -m tests.faults.run --only R2 R9``
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bigseg.engine.cluster import local_cluster
+from bigseg.pipeline.pipeline import Pipeline
+from tests.faults import chain
+from tests.faults.driver import ROOT, environment, fast_folder
+from tests.faults.run import Row
+
+TESTS = ("R2", "R9")
+REQUEUE = 143
+LEAVE_SECONDS = 25.0
+
+
+def storm(folder: Path, kills: int, size: int, seed: int = 5, mean: float = 1.5) -> tuple[int, float]:
+    """Kill workers at random while runs go on, until there were enough; gives back the kills and the runs.
+
+    Each run ends golden with each block journalled once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    volume = chain.make_volume(folder / "volume.zarr", (size, size, size), 16)
+    pipeline = Pipeline.from_dict(chain.PIPELINE)
+    pipeline.run(volume, folder / "golden", workers=0, block=(16,), report=False)
+    golden = chain.golden(folder / "golden")
+    executor = local_cluster(2, 2 << 30)
+    chance, over, killed = random.Random(seed), threading.Event(), 0
+
+    def reap() -> None:
+        nonlocal killed
+        while killed < kills and not over.wait(chance.expovariate(1 / mean)):
+            living = [item for item in psutil.Process().children(recursive=True) if _is_worker(item)]
+            if living:
+                with suppress(psutil.Error):
+                    chance.choice(living).kill()
+                    killed += 1
+
+    reaper = threading.Thread(target=reap)
+    reaper.start()
+    runs = 0
+    try:
+        while killed < kills:
+            out = folder / f"run-{runs}"
+            address = executor.client.scheduler.address
+            pipeline.run(volume, out, scheduler=address, block=(16,), report=False)
+            runs += 1
+            assert chain.golden(out) == golden
+            assert set(chain.recorded(out).values()) == {1}
+            assert chain.leftovers(out) == []
+            shutil.rmtree(out)
+    finally:
+        over.set()
+        reaper.join()
+        executor.close()
+    return killed, runs
+
+
+def _is_worker(item: psutil.Process) -> bool:
+    """Whether a process is a worker that has begun; not Python's resource tracker."""
+    with suppress(psutil.Error):
+        return "spawn_main" in " ".join(item.cmdline()) and item.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def terminated(folder: Path, times: int, number: signal.Signals, workers: int, size: int, seed: int = 2) -> list[float]:
+    """Stop a run by a signal to its whole group, several times, and continue; gives back how long leaving took."""
+    folder.mkdir(parents=True, exist_ok=True)
+    volume = chain.make_volume(folder / "volume.zarr", (size, size, size), 16)
+    if not (folder / "golden").exists():
+        Pipeline.from_dict(chain.PIPELINE).run(volume, folder / "golden", workers=0, block=(16,), report=False)
+    golden = chain.golden(folder / "golden")
+    (folder / "chain.yaml").write_text(json.dumps(chain.PIPELINE))  # JSON is YAML
+    out, left = folder / "out", []
+    chance, before = random.Random(seed), 0
+    while len(left) < times:
+        process = _start(folder, volume, out, workers)
+        wanted = before + chance.randint(1, 40)
+        while process.poll() is None and len(_units(out)) < wanted:
+            time.sleep(0.01)
+        began = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        errors = process.communicate(timeout=120)[1]
+        if process.returncode == 0:  # it had ended
+            assert chain.golden(out) == golden
+            shutil.rmtree(out)
+            before = 0
+            continue
+        left.append(time.monotonic() - began)
+        assert process.returncode == REQUEUE, (process.returncode, errors)
+        assert left[-1] < LEAVE_SECONDS, left
+        assert "Traceback" not in errors, errors
+        assert not (out / "journal" / "lock").exists()
+        assert chain.status(out) == "incomplete"
+        before = len(_units(out))
+        assert set(chain.recorded(out).values()) <= {1}
+        assert chain.unrecorded(out) == 0, "what was in flight was not journalled"
+    process = _start(folder, volume, out, workers)
+    process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert chain.golden(out) == golden
+    assert set(chain.recorded(out).values()) == {1}
+    return left
+
+
+def _units(out: Path) -> list[Any]:
+    """Lines of the journal, roughly."""
+    with suppress(OSError):
+        return (out / "journal" / "journal.jsonl").read_bytes().splitlines()
+    return []
+
+
+def _start(folder: Path, volume: Path, out: Path, workers: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bigseg.cli.main", "run", str(folder / "chain.yaml"), "-i", str(volume)]
+    command += ["-o", str(out), "--block", "16", "--workers", str(workers), "--memory", "2GiB"]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def full() -> list[Row]:
+    """At least 20 kills of workers; ten SIGTERMs of two workers and their driver."""
+    rows = []
+    folder = fast_folder()
+    try:
+        try:
+            killed, runs = storm(folder / "storm", 24, 96)
+            rows.append(Row("R2", "SIGKILL of a worker, mean 1.5 s apart", killed, killed, f"{runs} runs, all golden"))
+        except Exception as error:
+            rows.append(Row("R2", "SIGKILL of a worker, mean 1.5 s apart", 1, 0, f"{type(error).__name__}: {error}"))
+        try:
+            left = terminated(folder / "term", 10, signal.SIGTERM, 2, 96)
+            note = f"left after at most {max(left):.1f} s with {REQUEUE}"
+            rows.append(Row("R9", "SIGTERM of driver and workers", len(left), len(left), note))
+        except Exception as error:
+            rows.append(Row("R9", "SIGTERM of driver and workers", 1, 0, f"{type(error).__name__}: {error}"))
+    finally:
+        shutil.rmtree(folder)
+    return rows
