@@ -185,11 +185,13 @@ def test_over_memory_names_the_step_and_a_block_that_fits(bigseg: Bigseg, pipeli
 
     np.save("scan.npy", np.zeros((256, 256, 256), np.uint8))
     plan = ("plan", pipeline, "-i", "scan.npy", "--workers", 1)
-    large, small = (bigseg(*plan, "--block", side, "--json").json["memory_needed"] for side in (256, 64))
+    plans = [bigseg(*plan, "--block", side, "--json").json for side in (256, 64)]
+    large, small = (found["memory_needed"] for found in plans)
+    worst = max(plans[0]["stages"], key=lambda stage: stage["memory"])
     command = (*plan, "--memory", str((large + small) // 2))
     answer = bigseg(*command, "--block", 256)
     assert answer.code == 4
-    assert re.search(r"stage \S+ \(.*objects.*\) needs \d+ MiB", answer.err)
+    assert f"stage {worst['name']} ({worst['what']}) needs {-(-large // 2**20)} MiB" in answer.err
     assert "256x256x256" in answer.err
     found = re.search(r"--block (\d+) fits", answer.err)
     assert found, answer.err

@@ -7,7 +7,6 @@ and prints seconds, seconds of the processor and peak bytes.
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import zlib
 from pathlib import Path
 
 from bigseg.engine.journal import Journal, tally
+from bigseg.engine.work import peak_memory  # of this process alone: ru_maxrss begins with the parent's
 from tests.faults.driver import ROOT, environment, fast_folder
 from tests.faults.run import Row
 
@@ -43,7 +43,7 @@ def write(folder: Path, lines: int) -> None:
 
 def scan(folder: Path, lines: int) -> dict[str, float]:
     """What taking over costs."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     began, used = time.perf_counter(), time.process_time()
     journal = Journal(folder / "journal" / "journal.jsonl", PRINT, folder)
     seconds, processor = time.perf_counter() - began, time.process_time() - used
@@ -51,8 +51,8 @@ def scan(folder: Path, lines: int) -> dict[str, float]:
     journal.close()
     assert found == lines, f"{found} of {lines} blocks were taken over"
     assert sum(tally(folder / "journal" / "journal.jsonl").values()) == lines
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "processor": processor, "peak": 1024.0 * peak, "grown": 1024.0 * (peak - before)}
+    peak = peak_memory()
+    return {"seconds": seconds, "processor": processor, "peak": peak, "grown": peak - before}
 
 
 def measured(lines: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A pytest plugin: scipy.ndimage.label is ours for every 2-D and 3-D array with a structure of a connectivity.
 
-scipy's own tests then test our label. What ours does not offer (1-D, other structures, an output array that
+scipy's own tests then test our label. Only the hook replaces it: that this file is imported (as pytest does with every
+file that may hold doctests) must change nothing, or all oracles of this process would be ours, too. What ours does not offer (1-D, other structures, an output array that
 is given) is handed on to scipy; the last line of the session says how many calls each of the two answered.
 """
 
@@ -46,10 +47,12 @@ def connectivity_of(ndim: int, structure: Any) -> int | None:
     return None
 
 
-if ORIGINAL in xp_capabilities_table:
-    xp_capabilities_table[label] = xp_capabilities_table[ORIGINAL]
-nd.label = label
-backends.label = label
+def pytest_configure() -> None:
+    """Before any test module is imported."""
+    if ORIGINAL in xp_capabilities_table:
+        xp_capabilities_table[label] = xp_capabilities_table[ORIGINAL]
+    nd.label = label
+    backends.label = label
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

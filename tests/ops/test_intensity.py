@@ -160,7 +160,7 @@ REFUSED = [
     ("normalise", {"method": "reference"}, "float32", "region"),
     ("normalise", {"method": "reference", "region": "0:99,:,:"}, "float32", "outside"),
     ("match_illumination", {}, "float32", "reference"),
-    ("match_illumination", {"reference": "nobody"}, "float32", "no input"),
+    ("match_illumination", {"reference": "nobody"}, "float32", "reference 'nobody' is no volume before it; those are"),
     ("match_illumination", {"target": (3, 1)}, "float32", "lower value first"),
     ("subtract_background", {}, "uint8", "sigma"),
     ("subtract_background", {"sigma": 2, "radius": 2}, "uint8", "sigma"),
