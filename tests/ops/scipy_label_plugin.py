@@ -1,8 +1,10 @@
 """A pytest plugin: scipy.ndimage.label is ours for every 2-D and 3-D array with a structure of a connectivity.
 
 scipy's own tests then test our label. Only the hook replaces it: that this file is imported (as pytest does with every
-file that may hold doctests) must change nothing, or all oracles of this process would be ours, too. What ours does not offer (1-D, other structures, an output array that
-is given) is handed on to scipy; the last line of the session says how many calls each of the two answered.
+file that may hold doctests) must change nothing, or all oracles of this process would be ours, too.
+
+What ours does not offer (1-D, other structures, an output array that is given) is handed on to scipy; the last line of
+the session says how many calls each of the two answered.
 """
 
 from __future__ import annotations
