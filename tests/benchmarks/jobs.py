@@ -13,6 +13,8 @@ from .volume import TestVolume
 
 IO_GOAL = 2.0
 GUARD, GUARD_REACH = 3000.0, 4
+AGREED = 128
+"""Voxels a side in which guarded classes are compared with the peer's: exactly, but not in its time."""
 GAUSSIAN_SIGMA = 2.0
 GAUSSIAN_DEPTH = 8  # truncate 4: what a block reads beyond its sides
 

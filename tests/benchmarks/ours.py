@@ -20,7 +20,7 @@ from typing import Any
 from bigseg.engine.cluster import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
 
-from .jobs import GAUSSIAN_SIGMA, GUARD, GUARD_REACH, Task
+from .jobs import AGREED, GAUSSIAN_SIGMA, GUARD, GUARD_REACH, Task
 
 PIPELINES: dict[str, dict[str, Any]] = {
     "gaussian": {"steps": [{"id": "smooth", "op": "gaussian", "sigma": GAUSSIAN_SIGMA}], "save": ["smooth"]},
@@ -104,7 +104,7 @@ def _answer(task: Task, run: Any) -> dict[str, Any]:
     if task.job == "otsu":
         return {"threshold": run.values["levels"]["otsu"]}
     if task.job == "guarded":
-        return {"bright": int((run.outputs["classes"] == 2).sum())}
+        return {"bright_first": int((run.outputs["classes"][(slice(AGREED),) * 3] == 2).sum())}
     if task.job in ("hysteresis", "fill_holes"):
         return {"voxels": int(run.outputs["mask"].astype("int64").sum())}
     return {"objects": int(run.outputs["labels"].max())}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .jobs import GAUSSIAN_SIGMA, GUARD, JOBS, Task
+from .jobs import AGREED, GAUSSIAN_SIGMA, GUARD, GUARD_REACH, JOBS, Task
 
 Measured = tuple[float, dict[str, Any]]
 PROPERTIES = (
@@ -203,18 +203,29 @@ def fill_holes_scipy(task: Task) -> Measured:
 
 
 def guarded_scipy(task: Task) -> Measured:
-    """Guarded thresholds as one writes them with scipy: laplace, dilation, digitize, indices of the nearest by EDT."""
+    """Guarded thresholds as one writes them with scipy: laplace, dilation, digitize, indices of the nearest by EDT.
+
+    Of several nearest the EDT names any, bigseg the one of the least class: what both must agree on is counted apart,
+    not timed, class by class in the first `AGREED` voxels of each axis.
+    """
     from scipy import ndimage
+
+    def parts(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        steep = np.abs(ndimage.laplace(image.astype(np.float32))) > GUARD
+        classes = np.digitize(image, [task.low, task.high]).astype(np.uint8)
+        return ndimage.binary_dilation(steep, ndimage.generate_binary_structure(3, 1)), classes
 
     volume = _in_memory(task.volume)
     start = time.perf_counter()
-    steep = np.abs(ndimage.laplace(volume.astype(np.float32))) > GUARD
-    steep = ndimage.binary_dilation(steep, np.ones((3, 3, 3), bool))
-    classes = np.digitize(volume, [task.low, task.high]).astype(np.uint8)
-    nearest = ndimage.distance_transform_edt(steep, return_distances=False, return_indices=True)
-    classes = classes[tuple(nearest)]
+    steep, classes = parts(volume)
+    away, nearest = ndimage.distance_transform_edt(steep, return_indices=True)
+    _ = np.where(away <= GUARD_REACH, classes[tuple(nearest)], classes)
     seconds = time.perf_counter() - start
-    return seconds, {"bright": int((classes == 2).sum())}
+    steep, classes = parts(volume[(slice(AGREED + 2 * (GUARD_REACH + 2)),) * 3])
+    known = np.where(steep, 3, classes)
+    away = np.stack([np.rint(ndimage.distance_transform_edt(known != k) ** 2) for k in range(3)])
+    found = np.where(away.min(0) <= GUARD_REACH**2, away.argmin(0), classes)
+    return seconds, {"bright_first": int((found[(slice(AGREED),) * 3] == 2).sum())}
 
 
 PEERS: dict[tuple[str, str], Callable[[Task], Measured]] = {

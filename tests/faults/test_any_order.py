@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+
+import pytest
 
 from bigseg.storage import faultpoints
 from tests.faults import any_order, chain, long_journal, sync_order
-from tests.faults.driver import fast_folder
 from tests.faults.io_errors import Bench
 
 
@@ -25,16 +25,13 @@ def test_a_journal_of_a_hundred_thousand_lines() -> None:
     assert found["peak"] < long_journal.MEMORY
 
 
-def test_a_unit_is_durable_then_acknowledged_then_journalled() -> None:
+def test_a_unit_is_durable_then_acknowledged_then_journalled(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of every block: its last file is durable, it is computed, the driver knows, the line is written."""
-    folder, passed = fast_folder(), []
-    try:
-        bench = Bench(folder)
-        faultpoints.hook = passed.append
-        chain.run(bench.volume, folder / "run", 0, 20)
-    finally:
-        faultpoints.hook = None
-        shutil.rmtree(folder)
+    passed: list[str] = []
+    monkeypatch.setattr(faultpoints, "hook", passed.append)
+    chain.run(bench.volume, tmp_path / "run", 0, 20)
     units = [place for place, name in enumerate(passed) if name == "unit.acknowledged"]
     assert len(units) > 80
     for place in units:

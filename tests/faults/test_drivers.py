@@ -25,16 +25,6 @@ def base() -> Iterator[Base]:
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    """A volume and what its run must end with."""
-    folder = fast_folder()
-    try:
-        yield Bench(folder)
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
 def arena() -> Iterator[Arena]:
     """Runs in processes of their own."""
     with Arena.opened() as found:

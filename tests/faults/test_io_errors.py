@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import errno
-import shutil
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
 
 from tests.faults import disk
-from tests.faults.driver import fast_folder
 from tests.faults.io_errors import CALLS, ERRORS, KINDS, Bench
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    """A volume and what its run must end with."""
-    folder = fast_folder()
-    try:
-        yield Bench(folder)
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_every_call_on_every_kind_of_file(bench: Bench) -> None:
