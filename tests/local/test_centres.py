@@ -34,8 +34,8 @@ def test_nearest_is_that_of_scikit_learn(features: int, clusters: int) -> None:
     away = ((x.T[:, None].astype(float) - centres.astype(float)) ** 2).sum(axis=2)
     np.testing.assert_allclose(found.squares, away.min(axis=1), rtol=1e-6)
     ordered = np.sort(away, axis=1)
-    clear = np.ones(len(away), bool) if clusters == 1 else ordered[:, 1] > ordered[:, 0] * (1 + 1e-4) + 1e-6
-    assert clear.mean() > 0.95
+    clear = np.ones(len(away), bool) if clusters == 1 else ordered[:, 1] > ordered[:, 0] * (1 + 1e-6)
+    assert clear.mean() > 0.999  # predict adds up in float32: at the very middle either answer is right
     model = KMeans(clusters, init=centres, n_init=1, max_iter=1).fit(x.T)
     model.cluster_centers_ = centres
     np.testing.assert_array_equal(found.places[clear], model.predict(np.ascontiguousarray(x.T))[clear])
