@@ -15,7 +15,7 @@ WHERE = {
     "bigseg.storage.sources.opening": ("open_source",),
     "bigseg.storage.phantom": ("phantom",),
     "bigseg.errors": ("BigsegError",),
-    "bigseg.ops.features": ("Features",),
+    "bigseg.ops.learning.features": ("Features",),
     "bigseg.feature_functions": ("features", "feature_table"),
     "bigseg.model_functions": ("train", "classify", "importances"),
     "bigseg.learn.model_file": ("load_model", "save_model"),

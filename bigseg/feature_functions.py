@@ -17,8 +17,8 @@ from bigseg.errors import ParameterError, unknown
 from bigseg.functions import by_name, describe
 from bigseg.grid import Box
 from bigseg.local.features.stack import Stack, features_of
-from bigseg.local.sampling import smallest
-from bigseg.ops.features import Features
+from bigseg.local.models.sampling import smallest
+from bigseg.ops.learning.features import Features
 from bigseg.pipeline.steps import explain
 from bigseg.storage.spec import Spec
 

@@ -31,7 +31,7 @@ from bigseg.learn.model_file import save_model
 from bigseg.learn.training import prepared
 from bigseg.local.features.scaling import Scaling
 from bigseg.ops.classify import Classifier, Classify, ModelPlace, stack_of
-from bigseg.ops.predict import asked
+from bigseg.ops.learning.predict import asked
 from bigseg.pipeline.arrays import function_input
 from bigseg.pipeline.steps import make_op
 from bigseg.pipeline.training import Example, make_train, open_truth, train_on

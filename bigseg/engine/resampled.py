@@ -19,7 +19,7 @@ from bigseg.engine.field import Array
 from bigseg.engine.source import Part, Read, Source, read_box
 from bigseg.errors import ParameterError
 from bigseg.grid import Box, Shape
-from bigseg.local.linear import gaussian, gaussian_radius, gaussian_working_bytes
+from bigseg.local.filters.linear import gaussian, gaussian_radius, gaussian_working_bytes
 from bigseg.local.resample import Between, between, interpolate, nearest, new_length, pick, span
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import convert, parse_spacing, unit_name

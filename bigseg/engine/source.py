@@ -11,7 +11,7 @@ import numpy as np
 from bigseg.engine.field import Array, Field, Values, Visit
 from bigseg.errors import ValuesError
 from bigseg.grid import Box, Shape
-from bigseg.local.histogram import extremes
+from bigseg.local.thresholds.histogram import extremes
 from bigseg.storage import blocks
 from bigseg.storage.roi import roi_text
 from bigseg.storage.spec import Spec

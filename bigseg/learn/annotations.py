@@ -28,7 +28,7 @@ from bigseg.learn.sampled import CLASSES, PARTS, Kind, Known, Picked, Regions, S
 from bigseg.local.digest import digest
 from bigseg.local.features.picking import features_at
 from bigseg.local.features.stack import Stack
-from bigseg.local.linear import Float32
+from bigseg.local.filters.linear import Float32
 from bigseg.storage.sources.opening import Origin, read_box
 from bigseg.storage.spec import Spec
 

@@ -14,8 +14,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bigseg.errors import ParameterError
-from bigseg.local.centres import centre_distances, nearest_centre
-from bigseg.local.linear import Float32
+from bigseg.local.filters.linear import Float32
+from bigseg.local.models.centres import centre_distances, nearest_centre
 
 Give = Literal["labels", "distances"]
 _STARTS = 4

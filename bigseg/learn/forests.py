@@ -1,4 +1,4 @@
-"""From fitted scikit-learn trees and forests to the arrays of `bigseg.local.forest`."""
+"""From fitted scikit-learn trees and forests to the arrays of `bigseg.local.models.forest`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomFo
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from bigseg.errors import ParameterError
-from bigseg.local.forest import Forest, Tree, flatten
+from bigseg.local.models.forest import Forest, Tree, flatten
 
 FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 TREES = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
@@ -31,7 +31,7 @@ def forest_of(estimator: Any) -> Forest:
 
     Returns
     -------
-    A forest whose `bigseg.local.forest.means` are the estimator's ``predict_proba`` or ``predict``.
+    A forest whose `bigseg.local.models.forest.means` are the estimator's ``predict_proba`` or ``predict``.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def forest_of(estimator: Any) -> Forest:
     Examples
     --------
     >>> import numpy as np
-    >>> from bigseg.local.forest import labels
+    >>> from bigseg.local.models.forest import labels
     >>> x, y = np.array([[0.0], [1.0], [2.0], [3.0]], "float32"), [0, 0, 1, 1]
     >>> forest = forest_of(DecisionTreeClassifier(random_state=0).fit(x, y))
     >>> labels(forest, np.ascontiguousarray(x.T))

@@ -13,7 +13,7 @@ from bigseg.learn.clusters import Clusters
 from bigseg.learn.model import Model
 from bigseg.learn.training import prepared
 from bigseg.local.features.scaling import Scaling
-from bigseg.local.linear import Float32
+from bigseg.local.filters.linear import Float32
 
 By = Literal["feature", "filter", "scale"]
 
@@ -59,7 +59,7 @@ def shuffled_losses(
 
     Examples
     --------
-    >>> from bigseg.local.linear_model import Linear
+    >>> from bigseg.local.models.linear_model import Linear
     >>> line = Model(Linear(np.array([[1.0, 0.0]]), np.array([0.0]), "value"), "regression", "", {}, ("a", "b"), (),
     ...              (1.0, 1.0), "", "uint8")
     >>> planes = np.float32([[1, 2, 3, 4], [4, 3, 2, 1]])

@@ -1,4 +1,4 @@
-"""From fitted scikit-learn linear models to the arrays of `bigseg.local.linear_model`."""
+"""From fitted scikit-learn linear models to the arrays of `bigseg.local.models.linear_model`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 
 from bigseg.errors import ParameterError
-from bigseg.local.linear_model import Linear, Link
+from bigseg.local.models.linear_model import Linear, Link
 
 LINEARS = (LinearRegression, LogisticRegression, Ridge, RidgeClassifier)
 

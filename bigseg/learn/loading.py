@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigseg.errors import InputError
-from bigseg.local.forest import Forest
-from bigseg.local.linear_model import Linear
+from bigseg.local.models.forest import Forest
+from bigseg.local.models.linear_model import Linear
 
 if TYPE_CHECKING:
     from bigseg.learn.model import Model

@@ -14,9 +14,9 @@ from bigseg.errors import InputError, ParameterError
 from bigseg.learn.estimators import Task
 from bigseg.learn.forests import forest_of, is_forest
 from bigseg.learn.linears import is_linear, linear_of
-from bigseg.local import forest, linear_model
-from bigseg.local.forest import Forest
-from bigseg.local.linear_model import Linear
+from bigseg.local.models import forest, linear_model
+from bigseg.local.models.forest import Forest
+from bigseg.local.models.linear_model import Linear
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import POWERS, convert
 

@@ -3,8 +3,8 @@
 ::
 
     model.json           what the model is (`bigseg.learn.model.Model`), and length and digest of every other member
-    feature.npy …        the arrays of a forest (`bigseg.local.forest.Forest`), or
-    weights.npy …        those of a linear model (`bigseg.local.linear_model.Linear`), or
+    feature.npy …        the arrays of a forest (`bigseg.local.models.forest.Forest`), or
+    weights.npy …        those of a linear model (`bigseg.local.models.linear_model.Linear`), or
     estimator.skops      any other estimator of `bigseg.learn.allowed`, as skops writes it
 
 Arrays are checked before anything walks through them: a forged file can at worst predict nonsense. skops
@@ -30,8 +30,8 @@ import skops.io
 from bigseg.errors import BigsegError, InputError, ParameterError
 from bigseg.learn.allowed import ESTIMATORS, PARTS, not_listed
 from bigseg.learn.model import ClassName, Model, Source
-from bigseg.local.forest import Forest
-from bigseg.local.linear_model import Linear
+from bigseg.local.models.forest import Forest
+from bigseg.local.models.linear_model import Linear
 from bigseg.storage.durable import write_file
 
 FORMAT, VERSION = "bigseg model", 1

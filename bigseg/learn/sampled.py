@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from bigseg.errors import InputError, ParameterError
 from bigseg.grid import Box, Shape
-from bigseg.local.raster import in_volume
-from bigseg.local.sampling import hashes, limit_of
+from bigseg.local.components.raster import in_volume
+from bigseg.local.models.sampling import hashes, limit_of
 
 Array = NDArray[Any]
 Kind = Literal["auto", "sparse", "mask", "dense", "values"]

@@ -23,11 +23,11 @@ from bigseg.learn.loading import knows_probabilities
 from bigseg.learn.model import Model, make_model
 from bigseg.learn.recipe import Recipe
 from bigseg.learn.sampled import block_folds
-from bigseg.local.agreement import overall, per_class
-from bigseg.local.curves import Scale, count_scores, curve_of
 from bigseg.local.features.scaling import Scaling, fit_table
-from bigseg.local.linear import Float32
-from bigseg.local.linear_model import Linear
+from bigseg.local.filters.linear import Float32
+from bigseg.local.models.agreement import overall, per_class
+from bigseg.local.models.curves import Scale, count_scores, curve_of
+from bigseg.local.models.linear_model import Linear
 from bigseg.storage.spec import Spec
 
 Figures = dict[str, Any]

@@ -1,0 +1,1 @@
+"""NumPy in, NumPy out, one block: kernels that know no store, no volume and no Dask."""

@@ -12,8 +12,8 @@ from pydantic import model_validator
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import linear, morphology
-from bigseg.local.intensity import divided, subtracted
+from bigseg.local.filters import linear, morphology
+from bigseg.local.filters.intensity import divided, subtracted
 from bigseg.ops.base import Lengths, in_voxels
 from bigseg.ops.footprint import Neighbours, Windowed
 from bigseg.ops.intensity import refuse_names

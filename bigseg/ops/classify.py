@@ -20,9 +20,9 @@ from bigseg.learn.loading import file_digest, knows_probabilities, load_kept
 from bigseg.local.features.scaling import Scaling
 from bigseg.local.features.stack import Stack
 from bigseg.ops.base import REFERENCE, Masking, Op, Site, value_of
-from bigseg.ops.features import Features
-from bigseg.ops.on_features import OnFeatures
-from bigseg.ops.predict import UNKNOWN_MODEL, Output, Predict, Stored, cost_of, model_bytes, row_bytes
+from bigseg.ops.learning.features import Features
+from bigseg.ops.learning.on_features import OnFeatures
+from bigseg.ops.learning.predict import UNKNOWN_MODEL, Output, Predict, Stored, cost_of, model_bytes, row_bytes
 from bigseg.ops.train import FitModel
 from bigseg.storage.spec import Spec
 

@@ -15,7 +15,7 @@ from bigseg.grid import Box, Shape
 from bigseg.local.expression import MOST_CHARACTERS, Expression, parse, references
 from bigseg.local.formula import TILE, evaluate, evaluate_volume
 from bigseg.ops.base import LocalOp, Site
-from bigseg.ops.conditions import bound_numbers
+from bigseg.ops.components.conditions import bound_numbers
 from bigseg.storage.spec import Kind, Spec
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
 from bigseg.grid import Grid, Shape
-from bigseg.local.keyed_rows import Rows, summed
-from bigseg.local.pairs import across, count_contacts, values_of
+from bigseg.local.objects.keyed_rows import Rows, summed
+from bigseg.local.objects.pairs import across, count_contacts, values_of
 from bigseg.ops.base import Site
-from bigseg.ops.columns import notes_of
+from bigseg.ops.components.columns import notes_of
 from bigseg.ops.keyed import TOGETHER, Share, Source, TableOp, keyed_table, part_of
 from bigseg.ops.objects import refuse_masks
 from bigseg.storage.spec import Spec

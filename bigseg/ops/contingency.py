@@ -13,8 +13,8 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit
 from bigseg.errors import PipelineError
 from bigseg.grid import Shape
-from bigseg.local.keyed_rows import Rows
-from bigseg.local.pairs import count_pairs, values_of
+from bigseg.local.objects.keyed_rows import Rows
+from bigseg.local.objects.pairs import count_pairs, values_of
 from bigseg.ops.base import Site
 from bigseg.ops.keyed import Source, TableOp, keyed_table, part_of
 

@@ -9,8 +9,8 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import derivatives
-from bigseg.local.linear import gaussian_radius
+from bigseg.local.filters import derivatives
+from bigseg.local.filters.linear import gaussian_radius
 from bigseg.ops.base import Lengths, in_voxels
 from bigseg.ops.edges import Linear
 from bigseg.storage.spec import Spec

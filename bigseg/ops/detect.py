@@ -17,8 +17,8 @@ from bigseg.grid import Grid
 from bigseg.local.expression import MOST_CHARACTERS, Expression, references
 from bigseg.local.formula import evaluate
 from bigseg.ops.base import Number, Site, value_of
-from bigseg.ops.columns import also_named, notes_of
-from bigseg.ops.conditions import bound_numbers, read_expression, second_columns
+from bigseg.ops.components.columns import also_named, notes_of
+from bigseg.ops.components.conditions import bound_numbers, read_expression, second_columns
 from bigseg.ops.keyed import TableOp
 from bigseg.ops.objects import names_of, refuse_masks
 from bigseg.ops.regions import measured_table

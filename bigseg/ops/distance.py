@@ -10,8 +10,8 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import distance
-from bigseg.local.growing import nearest_reach
+from bigseg.local.basins import distance
+from bigseg.local.basins.growing import nearest_reach
 from bigseg.ops.base import Length, LocalOp
 from bigseg.ops.growing import distance_of, integers, integers_in
 from bigseg.storage.spec import Spec

@@ -11,7 +11,7 @@ from pydantic import field_validator
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import convolve, edges
+from bigseg.local.filters import convolve, edges
 from bigseg.ops.base import LocalOp
 from bigseg.storage.spec import Spec
 

@@ -10,13 +10,13 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Collect, Field, Reduction
 from bigseg.errors import ParameterError, PipelineError
-from bigseg.local.curves import STEPS, Scale
 from bigseg.local.exact_sums import EXPONENTS, PARTS
+from bigseg.local.models.curves import STEPS, Scale
 from bigseg.ops.base import Masking, Number, Op, Site
 from bigseg.ops.contingency import PairColumns
+from bigseg.ops.counting.statistics import Fold, value_range
 from bigseg.ops.keyed import Source, keyed_table
-from bigseg.ops.objects import is_mask
-from bigseg.ops.scoring import (
+from bigseg.ops.learning.scoring import (
     CLASS_KEYS,
     ERROR_KEYS,
     MATCH_KEYS,
@@ -34,7 +34,7 @@ from bigseg.ops.scoring import (
     class_figures,
     object_figures,
 )
-from bigseg.ops.statistics import Fold, value_range
+from bigseg.ops.objects import is_mask
 
 ROUNDED = 1e-5
 """How far the bounds of probabilities may pass 0 and 1, as rounding may."""

@@ -9,7 +9,7 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array
 from bigseg.grid import Shape
-from bigseg.local import linear
+from bigseg.local.filters import linear
 from bigseg.ops.base import Lengths, LocalOp, in_voxels
 from bigseg.storage.spec import Spec
 

@@ -11,8 +11,8 @@ from pydantic import Field as Parameter
 
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import footprints
-from bigseg.local.footprints import Footprint
+from bigseg.local.filters import footprints
+from bigseg.local.filters.footprints import Footprint
 from bigseg.ops.base import Length, Lengths, LocalOp, in_voxels
 from bigseg.storage.spec import Spec
 

@@ -13,7 +13,7 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array, Field, Values, Visit
 from bigseg.errors import ParameterError
 from bigseg.grid import Box, Shape
-from bigseg.local import growing
+from bigseg.local.basins import growing
 from bigseg.ops.base import Length, Lengths, LocalOp, Op, Site
 from bigseg.ops.footprint import Neighbours, Windowed
 from bigseg.ops.morphology import Dilation

@@ -13,12 +13,12 @@ from pydantic import field_validator
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import footprints, linear
-from bigseg.local.compare import classes_of
-from bigseg.local.extremes import extreme_working_bytes
-from bigseg.local.growing import nearest, nearest_reach, nearest_working_bytes
-from bigseg.local.morphology import dilation
-from bigseg.local.steep import steep
+from bigseg.local.basins.growing import nearest, nearest_reach, nearest_working_bytes
+from bigseg.local.filters import footprints, linear
+from bigseg.local.filters.extremes import extreme_working_bytes
+from bigseg.local.filters.morphology import dilation
+from bigseg.local.thresholds.compare import classes_of
+from bigseg.local.thresholds.steep import steep
 from bigseg.ops.base import Length, Lengths, LocalOp, Number, in_voxels
 from bigseg.ops.growing import distance_of
 from bigseg.storage.spec import Spec

@@ -12,13 +12,13 @@ from pydantic import model_validator
 from bigseg.engine.field import Field
 from bigseg.errors import ParameterError
 from bigseg.ops.base import Lengths, Masking, Number, Op, Site
-from bigseg.ops.choosing import View
-from bigseg.ops.components import Objects
+from bigseg.ops.components.choosing import View
+from bigseg.ops.components.judging import Condition
+from bigseg.ops.components.labelling import Foreground
+from bigseg.ops.components.volume import Objects
 from bigseg.ops.footprint import Neighbours
 from bigseg.ops.growing import grown_field
-from bigseg.ops.labelling import Foreground
 from bigseg.ops.morphology import Dilation, Opening
-from bigseg.ops.table import Condition
 from bigseg.ops.threshold import Threshold
 from bigseg.storage.spec import Spec
 

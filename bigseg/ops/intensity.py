@@ -11,7 +11,7 @@ from pydantic import model_validator
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local.intensity import LinearMap, clip, limits, linear_map
+from bigseg.local.filters.intensity import LinearMap, clip, limits, linear_map
 from bigseg.ops.base import LocalOp, Number
 from bigseg.storage.spec import Spec
 

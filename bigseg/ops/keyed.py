@@ -1,7 +1,7 @@
 """Tables of sums under a key of two numbers, of any length: overlaps, contacts, neighbours, counts of values.
 
-Passes leave sorted rows (`bigseg.local.keyed_rows`) in scratch, a part a block. Six small reductions make one sorted
-table of them, of which no task holds more than about 16 blocks' rows, whatever the volume::
+Passes leave sorted rows (`bigseg.local.objects.keyed_rows`) in scratch, a part a block. Six small reductions make one
+sorted table of them, of which no task holds more than about 16 blocks' rows, whatever the volume::
 
     bounds     samples of all parts -> keys that cut the table into ranges, one for 16 blocks
     scatter    16 blocks' rows, added up, cut into ranges
@@ -24,7 +24,7 @@ import numpy as np
 
 from bigseg.engine.field import Array, Collect, Reduction, Values, Workspace
 from bigseg.grid import Grid
-from bigseg.local.keyed_rows import Rows, bounds_of, cut, sampled, summed
+from bigseg.local.objects.keyed_rows import Rows, bounds_of, cut, sampled, summed
 from bigseg.ops.base import Op
 from bigseg.storage.partitions import write_part
 from bigseg.storage.tables import write_table

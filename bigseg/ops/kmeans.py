@@ -12,10 +12,11 @@ from pydantic import field_validator, model_validator
 
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import unknown
-from bigseg.local.centres import MOST
 from bigseg.local.features.stack import Stack
+from bigseg.local.models.centres import MOST
 from bigseg.ops.base import Masking, Op, Site
-from bigseg.ops.clusters import (
+from bigseg.ops.counting.statistics import Fold
+from bigseg.ops.learning.clusters import (
     DescribeClusters,
     FitClusters,
     FoundClusters,
@@ -24,11 +25,10 @@ from bigseg.ops.clusters import (
     NearestCentre,
     SumMembers,
 )
-from bigseg.ops.feature_sample import feature_sample, looking
-from bigseg.ops.features import Features
+from bigseg.ops.learning.feature_sample import feature_sample, looking
+from bigseg.ops.learning.features import Features
+from bigseg.ops.learning.on_features import OnFeatures, on_features
 from bigseg.ops.masked import within
-from bigseg.ops.on_features import OnFeatures, on_features
-from bigseg.ops.statistics import Fold
 
 MOST_CLUSTERS = MOST - 1
 

@@ -13,15 +13,15 @@ from pydantic import field_validator
 from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
 from bigseg.errors import ValuesError
 from bigseg.grid import Grid
-from bigseg.local.counted import moments_from_counts, percentiles_from_counts
-from bigseg.local.entropies import li
-from bigseg.local.histogram import COUNTED
-from bigseg.local.ordered import KEYED
-from bigseg.local.thresholds import METHODS, multi_otsu
+from bigseg.local.thresholds.automatic import METHODS, multi_otsu
+from bigseg.local.thresholds.counted import moments_from_counts, percentiles_from_counts
+from bigseg.local.thresholds.entropies import li
+from bigseg.local.thresholds.histogram import COUNTED
+from bigseg.local.thresholds.ordered import KEYED
 from bigseg.ops.base import Masking, Op, Site
-from bigseg.ops.fine import Fine, FineTable, fine_counts
-from bigseg.ops.quantiles import summary
-from bigseg.ops.statistics import Counts, counts_of, value_range
+from bigseg.ops.counting.fine import Fine, FineTable, fine_counts
+from bigseg.ops.counting.quantiles import summary
+from bigseg.ops.counting.statistics import Counts, counts_of, value_range
 from bigseg.storage.tables import write_table
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)

@@ -14,10 +14,16 @@ from pydantic import field_validator
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import linear, rank
-from bigseg.local.compare import classes_of
-from bigseg.local.niblack import Edge, Gives, compare_levels, window_threshold, window_threshold_working_bytes
-from bigseg.local.window_levels import Rule
+from bigseg.local.filters import linear, rank
+from bigseg.local.thresholds.compare import classes_of
+from bigseg.local.thresholds.niblack import (
+    Edge,
+    Gives,
+    compare_levels,
+    window_threshold,
+    window_threshold_working_bytes,
+)
+from bigseg.local.thresholds.window_levels import Rule
 from bigseg.ops.base import LocalOp, Number
 from bigseg.ops.restoration import Whole, check_odd, per_axis
 from bigseg.storage.spec import Spec

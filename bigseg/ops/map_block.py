@@ -16,7 +16,7 @@ from pydantic import WithJsonSchema, field_serializer, field_validator, model_va
 from bigseg.engine.field import Array, Field
 from bigseg.errors import BigsegError, BlockError, ParameterError, PipelineError, ValuesError
 from bigseg.grid import Shape
-from bigseg.local.histogram import extremes
+from bigseg.local.thresholds.histogram import extremes
 from bigseg.ops.base import Lengths, LocalOp, Masking, Op, Site, in_voxels
 from bigseg.ops.user_function import UserFunction
 from bigseg.storage.spec import Spec

@@ -9,7 +9,7 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import extremes, morphology
+from bigseg.local.filters import extremes, morphology
 from bigseg.ops.base import Lengths
 from bigseg.ops.footprint import Neighbours, Windowed
 from bigseg.storage.spec import Spec

@@ -21,12 +21,12 @@ from pydantic import field_validator
 from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
 from bigseg.errors import ParameterError
 from bigseg.grid import Grid
-from bigseg.local.keyed_rows import Rows, summed
-from bigseg.local.neighbours import NOBODY, SLACK, Cloud, Neighbours
+from bigseg.local.objects.keyed_rows import Rows, summed
+from bigseg.local.objects.neighbours import NOBODY, SLACK, Cloud, Neighbours
 from bigseg.ops.base import Length, Site
+from bigseg.ops.components.region_tables import TableRequest
 from bigseg.ops.keyed import TOGETHER, Share, Source, TableOp, keyed_table, part_of
 from bigseg.ops.objects import by_label, refuse_masks
-from bigseg.ops.region_tables import TableRequest
 from bigseg.storage.partitions import batches
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import convert, known_unit, parse_length

@@ -13,14 +13,14 @@ from pydantic import model_validator
 from bigseg.engine.field import Array, Field, Reduction, Values, Visit, Workspace
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.grid import Box, Grid, Shape
-from bigseg.local.counted import rebin
-from bigseg.local.intensity import LinearMap, linear_map
-from bigseg.local.peaks import modes
+from bigseg.local.filters.intensity import LinearMap, linear_map
+from bigseg.local.thresholds.counted import rebin
+from bigseg.local.thresholds.peaks import modes
 from bigseg.ops.base import Masking, Op, Site, Told
+from bigseg.ops.counting.quantiles import summary
+from bigseg.ops.counting.statistics import BINS, Counts, counts_of
 from bigseg.ops.intensity import copied, refuse_names
 from bigseg.ops.masked import look_inside, within
-from bigseg.ops.quantiles import summary
-from bigseg.ops.statistics import BINS, Counts, counts_of
 from bigseg.storage.roi import in_piece, parse_roi
 from bigseg.storage.spec import Spec
 

@@ -14,10 +14,10 @@ from pydantic import field_validator
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit
 from bigseg.errors import PipelineError
 from bigseg.grid import Shape
-from bigseg.local.histogram import COUNTED
-from bigseg.local.keyed_quantiles import quantiles
-from bigseg.local.keyed_rows import Rows
-from bigseg.local.pairs import count_pairs, keys_of, values_of
+from bigseg.local.objects.keyed_quantiles import quantiles
+from bigseg.local.objects.keyed_rows import Rows
+from bigseg.local.objects.pairs import count_pairs, keys_of, values_of
+from bigseg.local.thresholds.histogram import COUNTED
 from bigseg.ops.base import Site
 from bigseg.ops.keyed import Share, Source, TableOp, keyed_table, part_of
 from bigseg.ops.objects import refuse_masks

@@ -12,12 +12,12 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import ParameterError, PipelineError
 from bigseg.ops.base import Masking, Op, Site, Size, in_count
-from bigseg.ops.choosing import View
-from bigseg.ops.components import Objects, Seen
+from bigseg.ops.components.choosing import View
+from bigseg.ops.components.judging import Condition, Predicate
+from bigseg.ops.components.labelling import Foreground, Identity
+from bigseg.ops.components.numbering import TellCount
+from bigseg.ops.components.volume import Objects, Seen
 from bigseg.ops.hysteresis import check_connectivity
-from bigseg.ops.labelling import Foreground, Identity
-from bigseg.ops.numbering import TellCount
-from bigseg.ops.table import Condition, Predicate
 from bigseg.storage.spec import Spec
 
 OBJECT = "what is one object of a mask; 1..ndim as scikit-image"

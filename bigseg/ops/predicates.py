@@ -13,14 +13,14 @@ from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
 from bigseg.local.expression import MOST_CHARACTERS, Expression, references
 from bigseg.ops.base import Lengths, Masking, Op, Site, Size, in_count, in_voxels
-from bigseg.ops.choosing import View
-from bigseg.ops.components import Objects, Seen, depends
-from bigseg.ops.conditions import Chosen, Inside, Largest, read_expression, second_columns
+from bigseg.ops.components.choosing import View
+from bigseg.ops.components.conditions import Chosen, Inside, Largest, read_expression, second_columns
+from bigseg.ops.components.judging import Condition, Predicate
+from bigseg.ops.components.labelling import Foreground
+from bigseg.ops.components.measures import Measure
+from bigseg.ops.components.volume import Objects, Seen, depends
 from bigseg.ops.hysteresis import check_connectivity
-from bigseg.ops.labelling import Foreground
-from bigseg.ops.measures import Measure
 from bigseg.ops.objects import OBJECT, RELABEL, find_objects, keep, names_of, refuse_floats
-from bigseg.ops.table import Condition, Predicate
 from bigseg.storage.spec import Spec
 
 

@@ -10,8 +10,8 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array
 from bigseg.grid import Shape
-from bigseg.local import extremes, linear, rank
-from bigseg.local.footprints import Footprint
+from bigseg.local.filters import extremes, linear, rank
+from bigseg.local.filters.footprints import Footprint
 from bigseg.ops.footprint import Boxed, Windowed
 from bigseg.storage.spec import Spec
 

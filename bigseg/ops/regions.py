@@ -10,13 +10,13 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
-from bigseg.local.component_values import SUMMED
+from bigseg.local.components.values import SUMMED
 from bigseg.ops.base import Masking, Op, Site
-from bigseg.ops.components import Objects, depends
-from bigseg.ops.measures import Measure
+from bigseg.ops.components.measures import Measure
+from bigseg.ops.components.region_tables import TableRequest
+from bigseg.ops.components.surface import measure_surface
+from bigseg.ops.components.volume import Objects, depends
 from bigseg.ops.objects import by_label, names_of, refuse_masks
-from bigseg.ops.region_tables import TableRequest
-from bigseg.ops.surface import measure_surface
 
 
 class Regions(Op):

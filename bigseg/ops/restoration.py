@@ -12,7 +12,7 @@ from pydantic import field_validator
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import bilateral, nonlocal_means, total_variation
+from bigseg.local.filters import bilateral, nonlocal_means, total_variation
 from bigseg.ops.base import Lengths, LocalOp, Number, in_voxels
 from bigseg.storage.spec import Spec
 

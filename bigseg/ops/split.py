@@ -1,7 +1,7 @@
 """Splitting touching objects by drainage: packed grains of any extent, one giant component included.
 
 1. fields: distance to the background (capped), smoothed, as 16-bit heights; the flow of each voxel, which needs one
-   voxel around it (`bigseg.local.flow`);
+   voxel around it (`bigseg.local.basins.flow`);
 2. pass: every block follows its flow to peaks, or to where it leaves the block; ``join`` joins the blocks' trees,
    super-block by super-block, and merges the basins whose peaks rise too little (``basins``);
 3. ``rank``, ``merge`` and ``down`` number what is left as components are numbered (``numbering``);
@@ -21,17 +21,17 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit
 from bigseg.errors import ExactnessError, ParameterError
 from bigseg.grid import Box, Shape
-from bigseg.local import drainage, flow
-from bigseg.local.saddles import LIMIT
+from bigseg.local.basins import drainage, flow
+from bigseg.local.basins.saddles import LIMIT
 from bigseg.ops.base import Length, Lengths, LocalKernel, Masking, Op, Site
-from bigseg.ops.basins import CollectBasins, JoinBasins, check_of_trees
-from bigseg.ops.choosing import FindLimits, Shelves, View
+from bigseg.ops.components.basins import CollectBasins, JoinBasins, check_of_trees
+from bigseg.ops.components.choosing import FindLimits, Shelves, View
+from bigseg.ops.components.numbering import HandDown, Ids, Rank, Total
+from bigseg.ops.components.superblocks import Tree
 from bigseg.ops.distance import DistanceTransform
 from bigseg.ops.filters import Gaussian
 from bigseg.ops.growing import distance_of, integers
 from bigseg.ops.hysteresis import check_connectivity
-from bigseg.ops.numbering import HandDown, Ids, Rank, Total
-from bigseg.ops.superblocks import Tree
 from bigseg.storage.spec import Spec
 from bigseg.storage.units import convert, parse_length, unit_name
 

@@ -21,13 +21,13 @@ from pydantic import model_validator
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
 from bigseg.errors import ValuesError
 from bigseg.grid import Grid, Shape
-from bigseg.local.component_table import measure
+from bigseg.local.components.table import measure
 from bigseg.ops.base import Masking, Number, Op, Site, Size, in_count, value_of
+from bigseg.ops.components.labelling import Foreground, Labelling, surface
+from bigseg.ops.components.merging import Join, place_of
+from bigseg.ops.components.superblocks import Node, Tree
+from bigseg.ops.counting.statistics import value_range
 from bigseg.ops.hysteresis import check_connectivity
-from bigseg.ops.labelling import Foreground, Labelling, surface
-from bigseg.ops.merging import Join, place_of
-from bigseg.ops.statistics import value_range
-from bigseg.ops.superblocks import Node, Tree
 from bigseg.storage.tables import write_table
 
 WARNING = "you find what you ask for: check the masks on either side of the threshold, and say how it was chosen"

@@ -10,8 +10,8 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
-from bigseg.local import tensors
-from bigseg.local.linear import gaussian_radius
+from bigseg.local.filters import tensors
+from bigseg.local.filters.linear import gaussian_radius
 from bigseg.ops.base import Lengths, LocalOp, in_voxels
 from bigseg.storage.spec import Spec
 

@@ -21,9 +21,9 @@ from bigseg.learn.recipe import Recipe, Scaled
 from bigseg.learn.sampled import PARTS, Kind, Regions, Sampling, kind_of
 from bigseg.local.features.stack import Stack
 from bigseg.ops.base import Op, Site
-from bigseg.ops.features import Features
-from bigseg.ops.statistics import Fold
-from bigseg.ops.taking import Annotation, CollectRows, CountKnown, FindCounts, TakeRows, row_bytes
+from bigseg.ops.counting.statistics import Fold
+from bigseg.ops.learning.features import Features
+from bigseg.ops.learning.taking import Annotation, CollectRows, CountKnown, FindCounts, TakeRows, row_bytes
 from bigseg.storage.roi import in_piece, parse_roi
 from bigseg.storage.spec import Spec
 

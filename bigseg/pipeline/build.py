@@ -9,7 +9,7 @@ from pathlib import Path
 from bigseg.engine.field import Field, Reduction, Write
 from bigseg.errors import PipelineError, unknown
 from bigseg.ops.base import Result, Site
-from bigseg.ops.components import Objects, sets_of
+from bigseg.ops.components.volume import Objects, sets_of
 from bigseg.ops.masked import build_masked
 from bigseg.pipeline.steps import Step
 

@@ -21,7 +21,7 @@ from bigseg.engine.folder import RunFolder, remove
 from bigseg.engine.source import Read, chosen, place
 from bigseg.errors import CorruptChunkError, OutputError
 from bigseg.local.digest import digest
-from bigseg.ops.components import Objects, below
+from bigseg.ops.components.volume import Objects, below
 from bigseg.pipeline.build import Built
 from bigseg.storage.durable import sync_folder, write_file
 

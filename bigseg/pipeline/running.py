@@ -26,7 +26,7 @@ from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.source import chosen, identity, place, stored
 from bigseg.errors import LockedError, StorageError
 from bigseg.ops.base import Told
-from bigseg.ops.components import Seen
+from bigseg.ops.components.volume import Seen
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.kept import Kept, keep
 from bigseg.pipeline.planning import Resources, local_resources

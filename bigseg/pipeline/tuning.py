@@ -17,8 +17,8 @@ from bigseg.engine.folder import RunFolder
 from bigseg.engine.run import Observer
 from bigseg.errors import PipelineError
 from bigseg.grid import Grid
-from bigseg.ops.choosing import FindLimits, View, holds
-from bigseg.ops.components import Seen
+from bigseg.ops.components.choosing import FindLimits, View, holds
+from bigseg.ops.components.volume import Seen
 from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.kept import Kept, kept_of
 from bigseg.pipeline.pipeline import Pipeline

@@ -9,7 +9,7 @@ from typing import Any
 from bigseg.engine.source import read_box
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.grid import Box
-from bigseg.local.compare import between
+from bigseg.local.thresholds.compare import between
 from bigseg.report.pictures import Panel, draw_panels
 from bigseg.report.planes import middle_boxes, middle_part, place_of
 from bigseg.report.wording import number

@@ -15,7 +15,7 @@ import numpy as np
 from skimage.feature import multiscale_basic_features
 from sklearn.cluster import MiniBatchKMeans
 
-from bigseg.local.centres import nearest_centre
+from bigseg.local.models.centres import nearest_centre
 
 from .features import basic, image
 from .measure import serve, turns

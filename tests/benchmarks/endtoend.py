@@ -34,7 +34,7 @@ from sklearn.ensemble import RandomForestClassifier
 import bigseg
 from bigseg.learn.model import make_model
 from bigseg.learn.model_file import save_model
-from bigseg.ops.features import Features
+from bigseg.ops.learning.features import Features
 from bigseg.storage.spec import Spec
 from tests.volumes import store
 

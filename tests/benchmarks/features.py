@@ -15,8 +15,8 @@ import numpy as np
 from skimage.feature import multiscale_basic_features
 
 from bigseg.local.features.stack import Stack, features_of
-from bigseg.local.linear import gaussian_radius
-from bigseg.ops.features import Features
+from bigseg.local.filters.linear import gaussian_radius
+from bigseg.ops.learning.features import Features
 from bigseg.storage.spec import Spec
 
 from .kernels import volume

@@ -17,7 +17,7 @@ from skimage import feature
 from sklearn.ensemble import RandomForestClassifier
 
 from bigseg.learn.forests import forest_of
-from bigseg.local import forest as kernel
+from bigseg.local.models import forest as kernel
 
 from .halves import Half, load
 from .measure import serve, turns

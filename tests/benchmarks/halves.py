@@ -24,9 +24,9 @@ from sklearn.pipeline import Pipeline
 
 from bigseg.learn.forests import forest_of, is_forest
 from bigseg.learn.linears import is_linear, linear_of
-from bigseg.local import forest, linear_model
-from bigseg.local.curves import Curve, Scale, count_scores, curve_of
-from bigseg.local.sampling import smallest
+from bigseg.local.models import forest, linear_model
+from bigseg.local.models.curves import Curve, Scale, count_scores, curve_of
+from bigseg.local.models.sampling import smallest
 
 from .measure import ROOT
 

@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 import bigseg
 from bigseg.learn.linears import linear_of
-from bigseg.ops.features import SCALES, Features
+from bigseg.ops.learning.features import SCALES, Features
 from bigseg.storage.spec import Spec
 
 from .halves import BANDS, Array, Half, allowed, band, curve, dice, mae, predict, sample

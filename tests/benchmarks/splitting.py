@@ -26,11 +26,11 @@ from skimage.segmentation import watershed
 import bigseg
 from bigseg.engine.source import Held
 from bigseg.functions import describe
-from bigseg.local import flow
-from bigseg.local.distance import distance_transform
-from bigseg.local.drainage import drain
-from bigseg.local.linear import gaussian
-from bigseg.local.saddles import Saddles, settle
+from bigseg.local.basins import flow
+from bigseg.local.basins.distance import distance_transform
+from bigseg.local.basins.drainage import drain
+from bigseg.local.basins.saddles import Saddles, settle
+from bigseg.local.filters.linear import gaussian
 from bigseg.ops.split import Split
 from bigseg.pipeline.pipeline import Pipeline
 

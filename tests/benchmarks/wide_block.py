@@ -15,7 +15,7 @@ import numpy as np
 
 import bigseg
 from bigseg.learn.model import Model
-from bigseg.ops.features import Features
+from bigseg.ops.learning.features import Features
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.storage.spec import Spec
 

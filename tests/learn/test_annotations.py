@@ -20,8 +20,8 @@ from bigseg.learn.annotations import Annotated, Labels, annotated_table
 from bigseg.learn.points import read_points
 from bigseg.learn.sampled import Regions, Sampling, block_folds, known_voxels
 from bigseg.local.features.stack import features_of
-from bigseg.local.sampling import hashes
-from bigseg.ops.features import Features
+from bigseg.local.models.sampling import hashes
+from bigseg.ops.learning.features import Features
 from bigseg.pipeline.training import make_train, open_labels
 from bigseg.storage.sources.opening import open_source
 from bigseg.storage.spec import Spec

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.learn.forests import forest_of, is_forest
-from bigseg.local import forest as kernel
+from bigseg.local.models import forest as kernel
 
 
 def features(n: int, seed: int = 0, count: int = 5) -> np.ndarray:

@@ -9,8 +9,8 @@ from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ri
 
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.learn.linears import is_linear, linear_of
-from bigseg.local import linear_model as kernel
-from bigseg.local.exponential import exponential
+from bigseg.local.filters.exponential import exponential
+from bigseg.local.models import linear_model as kernel
 
 RNG = np.random.default_rng(0)
 X = (RNG.standard_normal((5000, 9)) * np.logspace(-1, 1, 9)).astype(np.float32)

@@ -32,7 +32,7 @@ from sklearn.tree import DecisionTreeClassifier
 from bigseg.errors import InputError, ParameterError
 from bigseg.learn.model import Model, Source, check_fits, make_model
 from bigseg.learn.model_file import load_model, save_model
-from bigseg.local.forest import Forest
+from bigseg.local.models.forest import Forest
 from bigseg.storage.spec import Spec
 
 RNG = np.random.default_rng(0)

@@ -24,7 +24,7 @@ from bigseg.learn.model_file import load_model, save_model
 from bigseg.learn.sampled import Sampling
 from bigseg.learn.training import Recipe, Trained, fit_model, neighbourhood_kernel
 from bigseg.local.features.scaling import fit_table
-from bigseg.ops.features import Features
+from bigseg.ops.learning.features import Features
 from tests.learn.test_annotations import SPEC, held
 from tests.local.crops import textured
 

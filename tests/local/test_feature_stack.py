@@ -16,11 +16,11 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from bigseg.errors import ParameterError
 from bigseg.grid import Box
-from bigseg.local.derivatives import gaussian_gradient_magnitude, laplacian_of_gaussian
 from bigseg.local.features import stack as module
 from bigseg.local.features.filters import Filter, Kind
 from bigseg.local.features.stack import Stack, features_of
-from bigseg.local.linear import gaussian
+from bigseg.local.filters.derivatives import gaussian_gradient_magnitude, laplacian_of_gaussian
+from bigseg.local.filters.linear import gaussian
 from tests.local.crops import assert_blocks_do_not_show, assert_same_bits, assert_shifts_do_not_show, textured, whole
 from tests.memory import bytes_held
 

@@ -8,8 +8,8 @@ import pytest
 from bigseg.local.features import stack as stack_module
 from bigseg.local.features.picking import features_at
 from bigseg.local.features.stack import features_of
-from bigseg.local.sampling import chosen_in, hashes, limit_of
-from bigseg.ops.features import Features
+from bigseg.local.models.sampling import chosen_in, hashes, limit_of
+from bigseg.ops.learning.features import Features
 from bigseg.storage.spec import Spec
 from tests.local.crops import textured, whole
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from bigseg.local.features.stack import Stack, features_of
-from bigseg.local.sampling import smallest
+from bigseg.local.models.sampling import smallest
 
 
 class Whole(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from skimage import measure
 
-from bigseg.local.principal import principal_axes
+from bigseg.local.objects.principal import principal_axes
 
 ALWAYS = ("num_pixels", "area", "equivalent_diameter_area", "bbox", "area_bbox", "extent")
 # Parts of the sphere nearest to directions through faces, edges and corners of a cube: Lehmann and Legland, table 2.

@@ -26,7 +26,7 @@ from bigseg.learn.sampled import Sampling
 from bigseg.learn.training import Recipe, fit_model
 from bigseg.local.features.stack import features_of
 from bigseg.model_functions import parallel, rows_as_planes
-from bigseg.ops.features import Features
+from bigseg.ops.learning.features import Features
 from bigseg.ops.train import Train
 from bigseg.pipeline.steps import Step
 from tests.learn.test_annotations import SHAPE, held, painted

@@ -12,7 +12,7 @@ from skimage.morphology import ball, disk
 import bigseg
 from bigseg.errors import ParameterError
 from bigseg.functions import describe
-from bigseg.local import footprints
+from bigseg.local.filters import footprints
 from bigseg.ops.footprint import Windowed
 from bigseg.ops.registry import OPS
 from bigseg.storage.spec import Spec

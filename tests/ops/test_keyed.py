@@ -13,7 +13,7 @@ from bigseg.cli.show import rows, run_summary
 from bigseg.engine.folder import RunFolder
 from bigseg.errors import StorageError
 from bigseg.grid import Grid
-from bigseg.local.keyed_rows import Rows, summed
+from bigseg.local.objects.keyed_rows import Rows, summed
 from bigseg.ops import keyed
 from bigseg.ops.keyed import Exchange, Gather, Ranges, Share, Source
 from bigseg.pipeline.pipeline import Pipeline

@@ -17,9 +17,9 @@ import bigseg
 from bigseg.engine.cluster import DaskExecutor
 from bigseg.errors import BigsegError, PipelineError, ValuesError
 from bigseg.functions import describe
-from bigseg.local.centres import nearest_centre
 from bigseg.local.features.scaling import KINDS, fit_table
-from bigseg.ops.features import Features
+from bigseg.local.models.centres import nearest_centre
+from bigseg.ops.learning.features import Features
 from bigseg.pipeline.running import Run
 from bigseg.pipeline.steps import Step
 from tests.ops.clusters import fitted, moved, predicted, sample_of, squares, table_of

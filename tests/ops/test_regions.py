@@ -16,7 +16,7 @@ from skimage import measure
 import bigseg
 from bigseg.engine.field import Visit
 from bigseg.errors import BigsegError, ParameterError, PipelineError
-from bigseg.ops.labelling import CollectComponents
+from bigseg.ops.components.labelling import CollectComponents
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step
 from tests.memory import bytes_held

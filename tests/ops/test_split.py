@@ -21,9 +21,9 @@ from skimage.segmentation import watershed
 import bigseg
 from bigseg.errors import ExactnessError, ParameterError
 from bigseg.grid import Box, Grid
-from bigseg.local.drainage import drain
-from bigseg.local.flow import flow, pointers
-from bigseg.ops.basins import Part, gather, join, part_of
+from bigseg.local.basins.drainage import drain
+from bigseg.local.basins.flow import flow, pointers
+from bigseg.ops.components.basins import Part, gather, join, part_of
 from bigseg.ops.distance import DistanceTransform
 from bigseg.ops.split import Split
 from bigseg.pipeline.pipeline import Pipeline
@@ -218,7 +218,7 @@ def test_another_input_in_the_second_pass_is_an_error(tmp_path: Path, monkeypatc
     def other(lead: NDArray, *more: NDArray) -> Any:
         return honest(lead if more else np.where(lead > 14, np.uint8(14), lead), *more)
 
-    monkeypatch.setattr("bigseg.local.drainage.drain", other)
+    monkeypatch.setattr("bigseg.local.basins.drainage.drain", other)
     with pytest.raises(ExactnessError, match="this pass finds"):
         Pipeline([Split(max_distance=8)]).run(volume, tmp_path / "run", block=(24,) * 3, workers=0, report=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bigseg.engine.source import Read
-from bigseg.ops.components import below
+from bigseg.ops.components.volume import below
 from bigseg.pipeline.geometry import open_inputs
 from bigseg.pipeline.kept import told
 from tests.ops.cases import FAMILIES

@@ -17,7 +17,7 @@ from bigseg.engine.resampled import Resampled, resampled
 from bigseg.engine.source import Cropped, Held
 from bigseg.errors import ChangedError, InputError, ParameterError
 from bigseg.grid import Box, Grid
-from bigseg.local.linear import gaussian
+from bigseg.local.filters.linear import gaussian
 from bigseg.pipeline.geometry import open_inputs
 from bigseg.pipeline.ingest import ingest
 from bigseg.storage.sources.opening import open_source

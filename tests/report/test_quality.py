@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn import metrics
 
-from bigseg.local.curves import Scale, count_scores, curve_of
+from bigseg.local.models.curves import Scale, count_scores, curve_of
 from bigseg.ops.evaluate import Evaluate
 from bigseg.ops.objects import Label
 from bigseg.ops.registry import OPS

@@ -1,0 +1,1 @@
+"""Feature vectors of one block, tile by tile: filters that share their Gaussians, and their scaling."""

@@ -17,8 +17,8 @@ from bigseg.local.features.filters import (
     width_of,
 )
 from bigseg.local.features.streams import Products, Shifted, Smoothing, Window, held_bytes
-from bigseg.local.linear import Float32
-from bigseg.local.reflect import Array
+from bigseg.local.filters.linear import Float32
+from bigseg.local.filters.reflect import Array
 
 
 class Filling:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bigseg.errors import ParameterError
 from bigseg.local.features.streams import Scale, Sigma
-from bigseg.local.linear import gaussian_radius
+from bigseg.local.filters.linear import gaussian_radius
 
 Kind = Literal[
     "intensity",

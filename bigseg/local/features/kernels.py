@@ -16,10 +16,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from bigseg.local.derivatives import add_square
-from bigseg.local.eigen import all_eigenvalues_of_rows
-from bigseg.local.reflect import mirror_row
-from bigseg.local.tensors import around, second_differences
+from bigseg.local.filters.derivatives import add_square
+from bigseg.local.filters.eigen import all_eigenvalues_of_rows
+from bigseg.local.filters.reflect import mirror_row
+from bigseg.local.filters.tensors import around, second_differences
 
 
 @njit(nogil=True, cache=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bigseg.grid import Box
 from bigseg.local.features.stack import Stack
-from bigseg.local.linear import Float32
-from bigseg.local.reflect import Array, shape_of
+from bigseg.local.filters.linear import Float32
+from bigseg.local.filters.reflect import Array, shape_of
 
 CALL = 20_000
 """Voxels whose features cost as much time as beginning with a window of one, for one filter: 0.2 ms."""

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 from bigseg.errors import ParameterError
-from bigseg.local.linear import Float32
+from bigseg.local.filters.linear import Float32
 
 MOST = 4096
 """Features at most, products included."""

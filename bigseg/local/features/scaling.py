@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bigseg.errors import ParameterError
 from bigseg.local.features.tally import POWERS, STEP, UPPER, Counting, Search, Tables, moments
-from bigseg.local.linear import Float32
-from bigseg.local.ordered import between, places
+from bigseg.local.filters.linear import Float32
+from bigseg.local.thresholds.ordered import between, places
 
 Kind = Literal["standard", "robust", "minmax", "quantile"]
 KINDS = ("standard", "robust", "minmax", "quantile")

@@ -42,8 +42,8 @@ from bigseg.local.features.filters import (
 from bigseg.local.features.kernels import transpose
 from bigseg.local.features.products import fill_products, product_terms
 from bigseg.local.features.streams import Window, volume_of
-from bigseg.local.linear import Float32, as_real, gaussian_radius
-from bigseg.local.reflect import Array
+from bigseg.local.filters.linear import Float32, as_real, gaussian_radius
+from bigseg.local.filters.reflect import Array
 
 MATRIX_BYTES = 64 << 20
 """A tile's matrix, at most, unless that would leave fewer than `LEAST_ROWS` rows of one plane."""

@@ -20,13 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bigseg.local.derivatives import derivative_kernel
-from bigseg.local.edges import MAGNITUDE, PRODUCTS, SOBEL, gradient_of_rows
-from bigseg.local.eigen import CHUNK_FLOATS, all_eigenvalues_of_rows
 from bigseg.local.features.kernels import hessian_planes, planes_along_z, smooth_rows
-from bigseg.local.linear import Float32, gaussian_radius
-from bigseg.local.margins import padded
-from bigseg.local.reflect import Array, Reach, Rows, reach, rows_of
+from bigseg.local.filters.derivatives import derivative_kernel
+from bigseg.local.filters.edges import MAGNITUDE, PRODUCTS, SOBEL, gradient_of_rows
+from bigseg.local.filters.eigen import CHUNK_FLOATS, all_eigenvalues_of_rows
+from bigseg.local.filters.linear import Float32, gaussian_radius
+from bigseg.local.filters.margins import padded
+from bigseg.local.filters.reflect import Array, Reach, Rows, reach, rows_of
 
 Sigma = tuple[float, float, float]
 ALONE = (True, False, False)

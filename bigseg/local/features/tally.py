@@ -22,8 +22,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError, ValuesError
+from bigseg.local.filters.linear import Float32
 from bigseg.local.keys import in_order, key_order
-from bigseg.local.linear import Float32
 
 Tables = Mapping[str, NDArray[Any]]
 Integers = NDArray[np.int64]

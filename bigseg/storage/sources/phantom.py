@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from bigseg.errors import ParameterError, unknown
 from bigseg.grid import Box, Shape
-from bigseg.local.linear import gaussian, gaussian_radius
+from bigseg.local.filters.linear import gaussian, gaussian_radius
 from bigseg.local.phantom.hashing import cell_key, either
 from bigseg.local.phantom.imaging import Scanner, expose, look_up
 from bigseg.local.phantom.uniform import random_voxels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from bigseg.local.footprints import ball, cross
+from bigseg.local.filters.footprints import ball, cross
 from bigseg.pipeline.steps import Step
 from tests.ops.rows import Case, op
 

@@ -16,7 +16,7 @@ from bigseg.functions import describe
 from bigseg.learn.model import make_model
 from bigseg.learn.model_file import save_model
 from bigseg.local.features.stack import features_of
-from bigseg.ops.features import Features
+from bigseg.ops.learning.features import Features
 from bigseg.pipeline.steps import Step
 from tests.ops.clusters import fitted, predicted, sample_of, table_of
 from tests.ops.rows import Case, op

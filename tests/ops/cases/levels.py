@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import exposure, filters, morphology
 
-from bigseg.local.footprints import ball, cross
+from bigseg.local.filters.footprints import ball, cross
 from tests.local import imagej
 from tests.ops.rows import INTEGERS, Case, op, structure
 

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from bigseg.local.linear import gaussian
+from bigseg.local.filters.linear import gaussian
 from tests.ops.rows import Case, op
 
 

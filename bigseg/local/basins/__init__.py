@@ -1,0 +1,1 @@
+"""Distances, and the basins of a landscape: flow, drainage, saddles; labels that grow."""

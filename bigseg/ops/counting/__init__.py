@@ -1,0 +1,1 @@
+"""Counts of whole volumes: histograms, exact percentiles and moments."""

@@ -1,0 +1,1 @@
+"""Feature vectors of whole volumes: samples, scaling, clusters, models, figures."""
