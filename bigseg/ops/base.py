@@ -45,6 +45,8 @@ def _checked_size(text: str) -> str:
 
 Size = Annotated[int, Parameter(ge=1)] | Annotated[str, AfterValidator(_checked_size)]
 """A number of voxels, or a volume with a unit: ``"100 um3"`` (in 2-D an area, ``"100 um2"``)."""
+LeastSize = Annotated[int, Parameter(ge=0)] | Annotated[str, AfterValidator(_checked_size)]
+"""A `Size` from which on something counts; 0: all does."""
 Masking = Literal["", "result", "voxels", "input", "own"]
 
 Result = Field | Reduction

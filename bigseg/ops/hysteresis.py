@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from bigseg.engine.field import Field
 from bigseg.errors import ParameterError
-from bigseg.ops.base import Lengths, Masking, Number, Op, Site
+from bigseg.ops.base import LeastSize, Lengths, Masking, Number, Op, Site, in_count
 from bigseg.ops.components.choosing import View
 from bigseg.ops.components.judging import Condition
 from bigseg.ops.components.labelling import Foreground
@@ -57,9 +57,9 @@ class Hysteresis(Op):
     high: Number = Parameter(description="the higher threshold: strict for polarity above, weak for below")
     polarity: Literal["above", "below"] = Parameter("above", description="whether objects are bright or dark")
     connectivity: int = Parameter(1, ge=1, le=3, description="1..ndim as scikit-image; 3-D: 6, 18, 26 neighbours")
-    min_size: int = Parameter(0, ge=0, description="keep objects of this many voxels and more")
-    seed_min_size: int = Parameter(
-        0, ge=0, description="components of the strict mask are seeds if they have this many voxels or more"
+    min_size: LeastSize = Parameter(0, description='smallest object that is kept: voxels, or with a unit ("100 um3")')
+    seed_min_size: LeastSize = Parameter(
+        0, description="components of the strict mask are seeds if they have this many voxels (or this volume) or more"
     )
     opening: Opening | None = Parameter(
         None, description="opening of the strict mask: {footprint: ball, radius: 1}, as the operation `opening`"
@@ -114,17 +114,14 @@ class Hysteresis(Op):
         above = self.polarity == "above"
         weak = Foreground(above=self.low) if above else Foreground(below=self.high)
         objects = Objects.of(field, site, weak, self.connectivity, site.after(self))
-        if self.opening is None and self.seed_min_size < 2:
+        if self.opening is None and not _large(self.seed_min_size, field.spec):
             extreme = "max" if above else "min"
             column = objects.measure(field, (extreme,)) + extreme
             strict = Condition(column, "above", self.high) if above else Condition(column, "below", self.low)
         else:
             strict = Condition(objects.measure(self._seeds(field, site), ("max",)) + "max", "above", 0)
-        chosen = (strict, *self._large())
+        chosen = (strict, *_large(self.min_size, field.spec))
         return objects.field(site, View(chosen, chosen), "mask")
-
-    def _large(self) -> tuple[Condition, ...]:
-        return (Condition("size", "at least", self.min_size),) if self.min_size > 1 else ()
 
     def _seeds(self, field: Field, site: Site) -> Field:
         """The strict mask, opened, without its small components."""
@@ -133,10 +130,10 @@ class Hysteresis(Op):
         seeds = strict.build([field], Site(f"{site.name}.strict", site.steps))
         if self.opening is not None:
             seeds = self.opening.build([seeds], Site(f"{site.name}.opened", site.steps))
-        if self.seed_min_size > 1:
+        large = _large(self.seed_min_size, field.spec)
+        if large:
             inner = Site(f"{site.name}.seeds", site.steps)
             objects = Objects.of(seeds, inner, Foreground(), self.connectivity)
-            large = (Condition("size", "at least", self.seed_min_size),)
             seeds = objects.field(inner, View(large, large), "mask")
         return seeds
 
@@ -147,12 +144,19 @@ class Hysteresis(Op):
         weak = Threshold(above=self.low) if above else Threshold(below=self.high)
         inner = Site(f"{site.name}.weak", site.steps)
         around = Dilation(footprint=self.footprint, radius=self.radius)
-        name = f"{site.name}.grown" if self.min_size > 1 else site.name
+        large = _large(self.min_size, field.spec)
+        name = f"{site.name}.grown" if large else site.name
         grown = grown_field(name, self._seeds(field, site), weak.build([field], inner), around, self.iterations, True)
-        if self.min_size < 2:
+        if not large:
             return grown
         objects = Objects.of(grown, site, Foreground(), self.connectivity)
-        return objects.field(site, View(self._large(), self._large()), "mask")
+        return objects.field(site, View(large, large), "mask")
+
+
+def _large(size: LeastSize, spec: Spec) -> tuple[Condition, ...]:
+    """What keeps objects of a size and more; nothing, where every object is as large."""
+    least = in_count(size, spec, up=True) if size else 0
+    return (Condition("size", "at least", least),) if least > 1 else ()
 
 
 def check_connectivity(connectivity: int, field: Field, site: Site) -> None:

@@ -118,6 +118,11 @@ def test_sizes_and_numbers_with_units() -> None:
     assert left(bigseg.clear_border(volume, buffer_size="2 um")) == 0
     assert left(bigseg.clear_border(volume, buffer_size=("0 um", "0.5 um", "0.5 um"))) == 10
     assert left(bigseg.fill_holes(physical(~array), max_size="2 um3")) == array.size - 10 - 1
+    grey = volume.astype("uint8") * 9
+    for weak in ({"iterations": 2}, {}):  # at least so large: what comes out, and what it grew from
+        assert left(bigseg.hysteresis(grey, low=3, high=8, min_size="2 um3", **weak)) == 14
+        assert left(bigseg.hysteresis(grey, low=3, high=8, min_size="2.01 um3", **weak)) == 10
+        assert left(bigseg.hysteresis(grey, low=3, high=8, seed_min_size="2.01 um3", **weak)) == 10
     flat = physical(array[3])
     assert left(bigseg.remove_small(flat, min_size="2.5 um2")) == 10
     assert left(bigseg.select(flat, expression="area < 3 um2")) == 10
