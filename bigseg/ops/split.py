@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isclose, prod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field as Parameter
@@ -43,8 +43,9 @@ class Split(Op):
     heights the first in raster order), and the voxels that lead to one peak are a basin. Basins that meet are merged,
     from the highest saddle down, if the lower of their peaks rises less than ``h`` above it. The foreground is what is
     not 0, and all of it is in an object; labels that touch are parted by shape alone. Ids 1..N in raster order of
-    first voxels, uint32. ``max_distance`` should exceed half the width of the widest neck by ``h`` and more; grains may
-    be thicker. It is in voxels, or with a unit physical (voxels of unequal sides count as they are).
+    first voxels, uint32 unless ``dtype`` says uint64. ``max_distance`` should exceed half the width of the widest neck
+    by ``h`` and more; grains may be thicker. It is in voxels, or with a unit physical (voxels of unequal sides count as
+    they are).
 
     Connectivity 2 draws the truest borders (adapted Rand error 0.018 on 5,800 phantom grains; 0.026 with 1, 0.020 with
     3). Depth: max_distance, 4 sigma and 1. Cost: 30 ns a voxel a core in two passes, 11 x less than scipy's distances
@@ -84,6 +85,7 @@ class Split(Op):
         0.5, description='least rise of a peak above the saddle to a higher one, in voxels or with a unit ("0.5 um")'
     )
     connectivity: int = Parameter(2, ge=1, le=3, description="1..ndim as scikit-image; 3-D: 6, 18, 26 neighbours")
+    dtype: Literal["uint32", "uint64"] = Parameter("uint32", description="of the labels")
 
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """Distances, heights and flow; basins collected, joined and merged; ids painted."""
@@ -108,9 +110,9 @@ class Split(Op):
         lead = Field(f"{site.name}.pointers", bytewise, Pointers(spec.ndim), (code,))
         collect = Collect(f"{site.name}.basins", [lead, code, height], CollectBasins(spec.shape, least))
         join = Reduction(f"{site.name}.join", (collect,), JoinBasins(f"{site.name}.join", collect.name, least))
-        ids, down = numbered(site.name, collect, join)
-        labels = spec.but(dtype=np.dtype("uint32"), kind="labels")
-        return Field(site.name, labels, PaintBasins(ids, spec.shape), (lead,), (down,))
+        ids, down = numbered(site.name, collect, join, int(np.iinfo(self.dtype).max))
+        labels = spec.but(dtype=np.dtype(self.dtype), kind="labels")
+        return Field(site.name, labels, PaintBasins(ids, spec.shape, self.dtype), (lead,), (down,))
 
     def rise(self, spec: Spec) -> float:
         """``h`` in the unit of the distances: voxels, or the volume's.
@@ -139,13 +141,13 @@ class Split(Op):
         return convert(rise.value, rise.unit, own) / spec.spacing[0]
 
 
-def numbered(name: str, collect: Collect, join: Reduction) -> tuple[Ids, Reduction]:
-    """Number all objects that are joined 1..N; where ids lie, and the reduction that knows them."""
+def numbered(name: str, collect: Collect, join: Reduction, most: int) -> tuple[Ids, Reduction]:
+    """Number all objects that are joined 1..N, ``most`` at most; where ids lie, and the reduction that knows them."""
     shelves = Shelves(collect.name, join.name, (), "touching")
     ids = Ids(shelves, f"{name}.rank", f"{name}.merge", f"{name}.down")
     ranking = Rank(ids.rank, shelves, FindLimits("", shelves, ()), (View(),), (True,), False)
     rank = Reduction(ids.rank, (join,), ranking)
-    total = Reduction(ids.total, (rank,), Total(ids.total, ranking, (np.iinfo(np.uint32).max,)))
+    total = Reduction(ids.total, (rank,), Total(ids.total, ranking, (most,)))
     return ids, Reduction(ids.down, (total,), HandDown(ids, 1))
 
 
@@ -232,6 +234,7 @@ class PaintBasins:
 
     ids: Ids
     shape: Shape
+    dtype: str
     haloed = False
     cost = 10.0
 
@@ -264,4 +267,4 @@ class PaintBasins:
                 f"{len(found.first)} or others: the input changed during the run, or a worker computes differently"
             )
         ids = self.ids.of_block(visit.scratch, Tree(visit.grid), number, 0)[known["trees"]]
-        return np.append(0, ids).astype(np.uint32)[found.labels.reshape(box.shape)]
+        return np.append(0, ids).astype(self.dtype)[found.labels.reshape(box.shape)]

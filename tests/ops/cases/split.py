@@ -101,9 +101,12 @@ CASES = [
     ),
     Case(
         "split",
-        lambda n: [op("threshold", above=90), op("split", max_distance=6, sigma=0.7, h=0.05, connectivity=1)],
-        lambda x: split(x > 90, 6, 0.7, 0.05, 1),
+        lambda n: [
+            op("threshold", above=90),
+            op("split", max_distance=6, sigma=0.7, h=0.05, connectivity=1, dtype="uint64"),
+        ],
+        lambda x: split(x > 90, 6, 0.7, 0.05, 1).astype(np.uint64),
         dtypes=("uint16",),
-        name="one component, many basins",
+        name="one component, many basins, 64 bits",
     ),
 ]
