@@ -41,7 +41,7 @@ from tests.volumes import store
 from .measure import run_process, serve
 from .page import compared, comparison
 
-SHAPE, CHUNK, CORNER = (1024, 128, 128), 128, 64
+SHAPE, CHUNK, CORNER = (512, 128, 128), 128, 64
 SCALES, DEPTH = (1.0, 2.0, 4.0), 18
 SAMPLES, NOISE = 60_000, 150.0
 WORKERS, MEMORY = 2, 2 << 30

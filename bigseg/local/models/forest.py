@@ -28,7 +28,7 @@ from bigseg.local.models.forest_walk import LANES, MOST_ROWS, SLACK, Packed, lab
 Array = NDArray[Any]
 MOST_CLASSES = 255
 _CACHE = 512 << 10  # bytes of tiles and sums that pass through all trees together
-_EARLY = 0.7  # of the depth of an even tree, where few leaves lie
+_EARLY = 0.9  # of the depth of an even tree: where half of the voxels have reached their leaves, or more
 _EVERY = 4  # trees between two looks at what is decided
 
 
@@ -118,7 +118,7 @@ class Forest:
             np.ascontiguousarray(self.values),
             self.starts.astype(np.int64),
             rows,
-            (_EARLY * np.log2((sizes + 1) / 2)).astype(np.int64),
+            np.maximum(1, _EARLY * np.log2((sizes + 1) / 2)).astype(np.int64),
             bits,
             rest,
             int(np.argmax(done > rest + SLACK)) if (done > rest + SLACK).any() else self.trees,
@@ -228,7 +228,7 @@ def means(forest: Forest, planes: Array) -> Array:
 
     Notes
     -----
-    1.2 us a voxel a core for 100 trees of 2,000 nodes: 3 times scikit-learn's speed on one thread.
+    1.0 us a voxel a core for 100 trees of 2,000 nodes; scikit-learn's speed beside it: tests/benchmarks/LEARNING.md.
 
     Examples
     --------
@@ -259,8 +259,7 @@ def labels(forest: Forest, planes: Array) -> NDArray[np.uint8]:
 
     Notes
     -----
-    0.7 to 0.8 us a voxel a core for 100 trees of 2,000 nodes, of which 55 are walked: 4.2 to 4.8 times scikit-learn's
-    speed on one thread.
+    0.7 us a voxel a core for 100 trees of 2,000 nodes, of which 55 are walked.
 
     Examples
     --------
@@ -278,7 +277,7 @@ def labels(forest: Forest, planes: Array) -> NDArray[np.uint8]:
 
 def working_memory(forest: Forest, voxels: int, *, classes: bool) -> int:
     """Bytes that `means` or, with ``classes``, `labels` needs for n voxels, result included, features not."""
-    block = _together(forest) * (4 * forest.features + 8 * forest.outputs + 8)
+    block = _together(forest) * (4 * forest.features + 8 * forest.outputs + 16)
     return block + voxels * (1 if classes else 4 * forest.outputs)
 
 

@@ -48,6 +48,32 @@ def test_equals_walking_step_by_step(seed: int, trees: int) -> None:
     np.testing.assert_array_equal(labels(forest, planes), wanted.argmax(1))
 
 
+@pytest.mark.parametrize(("threshold", "wanted"), [(np.inf, [0, 0, 0]), (-np.inf, [1, 1, 1]), (0.0, [0, 0, 1])])
+def test_infinite_thresholds_part_nothing(threshold: float, wanted: list[int]) -> None:
+    """Below an infinite threshold lie all finite values, and it is not taken for a leaf."""
+    tree = Tree([1, -1, -1], [2, -1, -1], [0, 0, 0], [threshold, 0, 0], [[0.5, 0.5], [1, 0], [0, 1]])
+    most = np.finfo(np.float32).max
+    assert labels(flatten([tree], 1), np.array([[-most, -0.0, most]], np.float32)).tolist() == wanted
+
+
+@pytest.mark.parametrize("voxels", [1, 7, 8, 9, 16383, 16384, 16385])
+@pytest.mark.parametrize("nodes", [1, 3, 41, 301])
+def test_any_number_of_voxels_and_leaves_of_any_depth(voxels: int, nodes: int) -> None:
+    """Chains as deep as they have leaves, beside trees of one leaf: groups that fill up and groups that do not."""
+    leaves = np.arange(nodes) % 2 == 1
+    leaves[-1] = True
+    left, right = np.where(leaves, -1, np.arange(nodes) + 1), np.where(leaves, -1, np.arange(nodes) + 2)
+    shares = np.random.default_rng(nodes).random(nodes)
+    chain = Tree(left, right, np.zeros(nodes, int), np.linspace(0, 1, nodes), np.stack([shares, 1 - shares], axis=1))
+    stump = Tree([-1], [-1], [0], [0.0], [[0.25, 0.75]])
+    x = np.random.default_rng(voxels).random(voxels).astype(np.float32)
+    leaf = np.minimum(2 * np.searchsorted(chain.threshold[::2][: nodes // 2], x, "left") + 1, nodes - 1)
+    wanted = (chain.value[leaf] + stump.value[0]) / 2
+    forest = flatten([chain, stump], 1)
+    np.testing.assert_array_equal(means(forest, x[np.newaxis]), np.float32(wanted.T))
+    np.testing.assert_array_equal(labels(forest, x[np.newaxis]), wanted.argmax(1))
+
+
 def test_nodes_lie_level_by_level() -> None:
     """Children follow each other, after their parent."""
     forest = flatten([grown(1), grown(2)], 3)
@@ -121,7 +147,7 @@ def test_a_forest_travels() -> None:
 
 
 def test_working_memory_counts_the_block_and_the_result() -> None:
-    """The stated bytes: 4 a feature and 8 an output of the voxels in the cache, and the result."""
+    """The stated bytes: 4 a feature, 8 an output and 16 of the voxels in the cache, and the result."""
     forest = flatten([grown(1)], 3)
-    assert working_memory(forest, 10**6, classes=True) == 16384 * (12 + 16 + 8) + 10**6
-    assert working_memory(forest, 10**6, classes=False) == 16384 * (12 + 16 + 8) + 8 * 10**6
+    assert working_memory(forest, 10**6, classes=True) == 16384 * (12 + 16 + 16) + 10**6
+    assert working_memory(forest, 10**6, classes=False) == 16384 * (12 + 16 + 16) + 8 * 10**6
