@@ -24,7 +24,9 @@ from bigseg.grid import Box, Shape
 from bigseg.pipeline.ingest import prepare_ingest
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.planning import Resources
-from bigseg.pipeline.running import Run, Settings, run_prepared
+from bigseg.pipeline.prepared import Settings
+from bigseg.pipeline.result import Run
+from bigseg.pipeline.running import run_prepared
 from bigseg.report.page import write_report
 from bigseg.report.pictures import Panel, draw_panels
 from bigseg.report.wording import by

@@ -101,7 +101,7 @@ def run(
     from bigseg.cli.running import run_and_tell
     from bigseg.engine.damage import find_damage
     from bigseg.pipeline.pipeline import Pipeline
-    from bigseg.pipeline.running import Settings
+    from bigseg.pipeline.prepared import Settings
 
     pipe = Pipeline.load(pipeline, changes or (), allow_code=allow_code)
     opened = options.inputs(inputs, level, channel, missing, spacing, roi, how)

@@ -17,7 +17,10 @@ import dask
 from bigseg.cli.progress import Progress
 from bigseg.cli.show import run_summary
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Prepared, Run, Settings, Start, content_of, describe_existing, run_prepared
+from bigseg.pipeline.prepared import Prepared, Settings, Start
+from bigseg.pipeline.record import content_of, describe_existing
+from bigseg.pipeline.result import Run
+from bigseg.pipeline.running import run_prepared
 from bigseg.pipeline.steps import Step
 from bigseg.storage.sources.opening import Origin
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bigseg.cli.progress import Progress
 from bigseg.pipeline.ingest import prepare_ingest
-from bigseg.pipeline.running import Settings
+from bigseg.pipeline.prepared import Settings
 from bigseg.report.wording import by
 from bigseg.storage.sources.opening import Origin
 from bigseg.storage.volume import Volume

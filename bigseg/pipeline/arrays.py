@@ -20,7 +20,7 @@ from bigseg.storage.sources.opening import Origin
 from bigseg.storage.spec import Kind, Spec
 
 if TYPE_CHECKING:
-    from bigseg.pipeline.running import Settings
+    from bigseg.pipeline.prepared import Settings
 
 AXES = ("z", "y", "x")
 SAME = ("shape", "dtype", "axes", "spacing", "unit", "kind")

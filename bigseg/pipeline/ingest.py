@@ -28,7 +28,9 @@ from bigseg.pipeline.arrays import array_origin, here
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.geometry import Input, open_inputs
 from bigseg.pipeline.planning import plan_for
-from bigseg.pipeline.running import Prepared, Settings, Start, choose_executor, describe_existing, run_prepared
+from bigseg.pipeline.prepared import Prepared, Settings, Start, choose_executor
+from bigseg.pipeline.record import describe_existing
+from bigseg.pipeline.running import run_prepared
 from bigseg.storage.chunks import check_source
 from bigseg.storage.layout import read_node
 from bigseg.storage.roi import Roi

@@ -25,8 +25,10 @@ from bigseg.pipeline.code import with_code
 from bigseg.pipeline.geometry import Input, open_inputs
 from bigseg.pipeline.kept import Kept
 from bigseg.pipeline.planning import Resources, local_resources, plan_for
+from bigseg.pipeline.prepared import Prepared, Settings, Start, choose_executor
 from bigseg.pipeline.recipes import find_pipeline
-from bigseg.pipeline.running import Prepared, Run, Settings, Start, choose_executor, run_prepared
+from bigseg.pipeline.result import Run
+from bigseg.pipeline.running import run_prepared
 from bigseg.pipeline.steps import Step, parse, parse_file
 from bigseg.storage.chunks import check_source
 from bigseg.storage.roi import Roi

@@ -13,7 +13,9 @@ from bigseg.errors import OutputError
 from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.kept import kept_of
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Prepared, Run, Settings, Start, run_prepared
+from bigseg.pipeline.prepared import Prepared, Settings, Start
+from bigseg.pipeline.result import Run
+from bigseg.pipeline.running import run_prepared
 
 
 def prepare_repair(

@@ -22,7 +22,9 @@ from bigseg.ops.components.volume import Seen
 from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.kept import Kept, kept_of
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Prepared, Run, Settings, Start, run_prepared
+from bigseg.pipeline.prepared import Prepared, Settings, Start
+from bigseg.pipeline.result import Run
+from bigseg.pipeline.running import run_prepared
 from bigseg.pipeline.steps import Definition, parse
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.sources.opening import Origin

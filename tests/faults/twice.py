@@ -12,13 +12,15 @@ from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.errors import ExactnessError
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Settings, run_prepared
+from bigseg.pipeline.prepared import Settings
+from bigseg.pipeline.running import run_prepared
 from tests.faults import chain
 from tests.faults.driver import fast_folder
 from tests.faults.io_errors import BLOCK, Bench
 from tests.faults.run import Row
 
 TESTS = ("R6",)
+BESIDE = True
 LATE = 5
 """Units between the two results of one."""
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 import bigseg
 from bigseg.errors import BigsegError, InputError, ParameterError, PipelineError, ValuesError
-from bigseg.pipeline.running import Run
+from bigseg.pipeline.result import Run
 from bigseg.pipeline.steps import Step
 from bigseg.storage.spec import Spec
 from tests.memory import bytes_held

@@ -17,7 +17,7 @@ from bigseg.local.objects.keyed_rows import Rows, summed
 from bigseg.ops import keyed
 from bigseg.ops.keyed import Exchange, Gather, Ranges, Share, Source
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Run
+from bigseg.pipeline.result import Run
 from bigseg.storage.partitions import write_part
 from tests.ops.cases.relations import contacts, overlaps
 from tests.volumes import store

@@ -20,7 +20,7 @@ from bigseg.functions import describe
 from bigseg.local.features.scaling import KINDS, fit_table
 from bigseg.local.models.centres import nearest_centre
 from bigseg.ops.learning.features import Features
-from bigseg.pipeline.running import Run
+from bigseg.pipeline.result import Run
 from bigseg.pipeline.steps import Step
 from tests.ops.clusters import fitted, moved, predicted, sample_of, squares, table_of
 from tests.ops.rows import op

@@ -14,7 +14,7 @@ import bigseg
 from bigseg.cli.main import run as command
 from bigseg.errors import ChangedError, OutputError, PipelineError
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Run
+from bigseg.pipeline.result import Run
 from bigseg.pipeline.steps import Step
 from tests.volumes import store
 
