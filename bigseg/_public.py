@@ -8,7 +8,7 @@ from typing import Any
 WHERE = {
     "bigseg.pipeline.pipeline": ("Pipeline",),
     "bigseg.pipeline.steps": ("Step",),
-    "bigseg.pipeline.running": ("Run",),
+    "bigseg.pipeline.result": ("Run",),
     "bigseg.pipeline.ingest": ("ingest",),
     "bigseg.pipeline.tuning": ("tune", "tune_slider"),
     "bigseg.storage.lazy": ("open_volume",),
@@ -81,6 +81,7 @@ FUNCTIONS = (
     "train",
     "classify",
     "evaluate",
+    "error_map",
     "kmeans",
     "combine",
     "map_block",

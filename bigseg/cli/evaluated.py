@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +14,7 @@ from rich.table import Table
 from bigseg.cli.console import console
 from bigseg.cli.running import run_aside
 from bigseg.errors import UsageError
+from bigseg.ops.error_map import ErrorMap
 from bigseg.ops.evaluate import Evaluate
 from bigseg.pipeline.geometry import part
 from bigseg.pipeline.steps import Step, make_op
@@ -53,6 +57,40 @@ def evaluated(
     step = Step("evaluate", op, ("result",), "mask" if "mask" in origins else "")
     with run_aside(step, origins, settings, as_json) as run:
         return run.values["evaluate"], run.tables.get("evaluate")
+
+
+def write_errors(
+    origins: Mapping[str, Origin],
+    op: Evaluate,
+    figures: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    out: Path,
+    as_json: bool = False,
+) -> None:
+    """Where the result is wrong, as an OME-Zarr image with names and colours.
+
+    Parameters
+    ----------
+    origins, op, settings, as_json : as of `evaluated`; figures : what that found.
+    out : the image; it appears when it is whole.
+
+    Raises
+    ------
+    UsageError
+        When values were compared, which are neither right nor wrong.
+    """
+    if "threshold" not in figures and "confusion" not in figures and "rand_error" not in figures:
+        raise UsageError("--errors: values are neither right nor wrong; leave the option away, or say kind: scores")
+    masks = "rand_error" in figures or set(figures.get("classes", [2])) <= {0, 1}
+    kind = "mask" if masks else "auto"
+    chosen = {"threshold": figures.get("threshold"), "positive": op.positive, "ignore": op.ignore}
+    given = make_op(ErrorMap, {"truth": "truth", "kind": kind, **chosen}, "bigseg evaluate --errors")
+    step = Step("errors", given, ("result",), "mask" if "mask" in origins else "")
+    partial = out.with_name(f".{out.name}.partial")
+    with run_aside(step, origins, settings, as_json) as run:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.move(run.path / "errors.ome.zarr", partial)
+    os.rename(partial, out)
 
 
 def in_regions(origins: Mapping[str, Origin], validation: str | None, test: str | None) -> dict[str, dict[str, Origin]]:

@@ -41,6 +41,10 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option(help="write the curve, classes or overlaps to this CSV or Parquet file")
     ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="write where it is wrong to this OME-Zarr image: false positives, wrong classes …"),
+    ] = None,
     block: options.Block = None,
     workers: options.Workers = None,
     memory: options.Memory = None,
@@ -57,13 +61,17 @@ def evaluate(
         refuse_table(table)
     if picture is not None:
         options.refuse_unwritable(picture)
+    if errors is not None:
+        if errors.exists():
+            raise UsageError(f"--errors {errors} exists: give a name that is free")
+        options.refuse_unwritable(errors)
     if validation is not None and (test is None or threshold is not None):
         raise UsageError("--validation chooses a threshold for --test: give that region, and no --threshold")
     if test is not None and roi is not None:
         raise UsageError("--test and --roi both name a region: give one of them")
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, insecure=insecure)
 
-    from bigseg.cli.evaluated import chosen_threshold, evaluated, evaluation_tables, in_regions, measure
+    from bigseg.cli.evaluated import chosen_threshold, evaluated, evaluation_tables, in_regions, measure, write_errors
 
     op = measure(kind, threshold, positive, ignore)
     paths = {"result": result, "truth": truth} | ({"mask": mask} if mask else {})
@@ -80,6 +88,8 @@ def evaluate(
     values, rows = evaluated(regions["test"], op, chosen, as_json)
     if validation is not None:  # nothing may be chosen on what tests
         values = {key: item for key, item in values.items() if not key.startswith("best_")}
+    if errors is not None:
+        write_errors(regions["test"], op, values, chosen, errors, as_json)
     if table is not None:
         if rows is None:
             raise UsageError("--table: values have no table; leave the option away")

@@ -198,8 +198,8 @@ def annotated_table(
         counts = np.sum(counted, axis=0) if counted else np.zeros((len(PARTS), CLASSES), np.int64)
         if not counts[0].sum():
             raise InputError(
-                "no voxel is annotated in a region for training: paint classes of 1 and more (0 is what is not "
-                "labelled), or say kind: mask for a mask of two classes"
+                "no voxel is annotated in a region for training: paint, or give as points, classes of 1 and more "
+                "(0 is what is not labelled), or say kind: mask for a mask of two classes"
             )
         bounds = sampling.bounds(counts)
         held = [job for job, count in zip(jobs, counted, strict=True) if count.any()]

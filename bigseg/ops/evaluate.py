@@ -16,12 +16,12 @@ from bigseg.ops.base import Masking, Number, Op, Site
 from bigseg.ops.contingency import PairColumns
 from bigseg.ops.counting.statistics import Fold, value_range
 from bigseg.ops.keyed import Source, keyed_table
+from bigseg.ops.learning.object_scoring import object_reductions
 from bigseg.ops.learning.scoring import (
     CLASS_KEYS,
     ERROR_KEYS,
     MATCH_KEYS,
     MOST_CLASSES,
-    MOST_PAIRS,
     OBJECT_KEYS,
     SCORE_KEYS,
     CollectErrors,
@@ -31,8 +31,6 @@ from bigseg.ops.learning.scoring import (
     FromErrors,
     FromOverlaps,
     FromScores,
-    class_figures,
-    object_figures,
 )
 from bigseg.ops.objects import is_mask
 
@@ -53,7 +51,7 @@ class Evaluate(Op):
     their range: ``auc_error`` says how far that could move the area.
     objects (labels): ``rand_error, vi_split, vi_merge`` where the truth is not 0, and ``tp, fp, fn, precision, recall,
     f1, ap, panoptic_quality`` of objects that overlap by more than half of their union; ``ap_mean`` and the table are
-    over 0.5 to 0.95. Up to 2 million pairs of labels that touch.
+    over 0.5 to 0.95. Any number of objects: a task holds about 32 blocks' pairs of labels that touch.
     values (regression): ``mse, rmse, mae``.
     Cost: one pass of 1 to 10 ns a voxel a core; scores that are no probabilities one more, for their range.
 
@@ -128,17 +126,17 @@ class Evaluate(Op):
         return self.kind
 
     def _overlaps(self, found: Field, true: Field, site: Site, kind: Kind) -> Reduction:
-        masks = kind == "classes" and (is_mask(found) or is_mask(true))
+        if kind == "objects":
+            keys = (*OBJECT_KEYS, *MATCH_KEYS)
+            return object_reductions(site.name, found, true, self._compared, _bytes(found, true), keys)
+        masks = is_mask(found) or is_mask(true)
         pairs = f"{site.name}.pairs"
         collect = Collect(pairs, [found, true], CollectOverlaps(self._compared, masks, _bytes(found, true)))
         dtypes = ("uint8", "uint8") if masks else (str(true.spec.dtype), str(found.spec.dtype))
         (gather,) = keyed_table(pairs, [Source(collect.name)], [collect], 1, PairColumns(dtypes)).inputs
-        keys = ("voxels", *CLASS_KEYS) if kind == "classes" else (*OBJECT_KEYS, *MATCH_KEYS)
-        figures = class_figures if kind == "classes" else object_figures
         assert isinstance(gather, Reduction)
-        most = MOST_CLASSES**2 if kind == "classes" else MOST_PAIRS
-        kernel = FromOverlaps(site.name, gather.name, dtypes, figures, most)
-        return Reduction(site.name, (gather,), kernel, keys=keys)
+        kernel = FromOverlaps(site.name, gather.name, dtypes, MOST_CLASSES**2)
+        return Reduction(site.name, (gather,), kernel, keys=("voxels", *CLASS_KEYS))
 
     def _scores(self, found: Field, true: Field, site: Site) -> Reduction:
         spec = found.spec

@@ -71,6 +71,7 @@ MODULES = {
     "train": "train",
     "classify": "classify",
     "evaluate": "evaluate",
+    "error_map": "error_map",
     "kmeans": "kmeans",
     "combine": "combine",
     "map_block": "map_block",

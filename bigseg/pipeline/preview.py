@@ -26,7 +26,7 @@ from bigseg.storage.volume import Volume
 if TYPE_CHECKING:
     from bigseg.pipeline.geometry import Input
     from bigseg.pipeline.pipeline import Pipeline
-    from bigseg.pipeline.running import Run
+    from bigseg.pipeline.result import Run
     from bigseg.pipeline.steps import Step
 
 
@@ -143,7 +143,7 @@ def _panel(name: str, origin: Origin | Volume, box: Box) -> Panel:
     array = read_box(origin, box)
     spec = origin.spec
     rows, columns = spec.spacing[-2:]
-    return Panel(name, array.reshape(box.shape[-2:]), spec.kind, (rows, columns), spec.unit)
+    return Panel(name, array.reshape(box.shape[-2:]), spec.kind, (rows, columns), spec.unit, spec.classes)
 
 
 def _placed(built: Built) -> bool:

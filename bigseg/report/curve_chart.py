@@ -21,16 +21,24 @@ POINTS = 1000
 PLACES = ((0.075, 0.16, 0.385, 0.8), (0.585, 0.16, 0.385, 0.8))
 
 
-def curve_chart(curve: pd.DataFrame, area: float | None, precision: float | None, name: str) -> Chart:
-    """Both curves of scores, with the point of the best Dice.
+def curve_chart(
+    curve: pd.DataFrame, area: float | None, precision: float | None, name: str, used: float | None = None
+) -> Chart:
+    """Both curves of scores, with the point of the best Dice, or of the threshold that was chosen elsewhere.
 
     Parameters
     ----------
     curve : the table of `evaluate`: fall_out, recall, precision, dice, above.
     area : under the ROC curve; precision : the average. None where it is not defined.
     name : of the scores.
+    used : the threshold that was chosen elsewhere: then the best one is not looked for.
     """
-    point = curve.iloc[int(curve["dice"].to_numpy().argmax())]
+    point = curve.iloc[int(curve["dice"].to_numpy().argmax())] if used is None else used_point(curve, used)
+    if point is None:
+        marked = "no score above the threshold"
+    else:
+        marked = f"{'best ' if used is None else ''}Dice {number(float(point['dice']))}"
+        marked += f" above {number(float(point['above'] if used is None else used))}"
 
     def picture(theme: Theme) -> bytes:
         with plain_style():
@@ -43,10 +51,16 @@ def curve_chart(curve: pd.DataFrame, area: float | None, precision: float | None
         return buffer.getvalue()
 
     words = (
-        f"ROC and precision-recall curves of {name}; area {_number(area)}, mean precision {_number(precision)}; best "
-        f"Dice {number(float(point['dice']))} above {number(float(point['above']))}"
+        f"ROC and precision-recall curves of {name}; area {_number(area)}, mean precision {_number(precision)}; "
+        f"{marked}"
     )
     return Chart(picture(LIGHT), picture(DARK), words)
+
+
+def used_point(curve: pd.DataFrame, threshold: float) -> pd.Series | None:
+    """The row of a curve that a threshold makes; None where no score is above it."""
+    above = curve[curve["threshold"] > threshold]
+    return above.iloc[-1] if len(above) else None
 
 
 def draw_curves(

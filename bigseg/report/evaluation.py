@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bigseg.errors import ParameterError
 from bigseg.report.charts import LIGHT
-from bigseg.report.curve_chart import draw_curves
+from bigseg.report.curve_chart import draw_curves, used_point
 from bigseg.report.style import plain_style
 from bigseg.report.wording import number
 
@@ -57,7 +57,7 @@ def evaluation_picture(figures: Mapping[str, Any], rows: pd.DataFrame | None, wh
         FigureCanvasAgg(figure)
         plots = figure.subplots(1, count, squeeze=False)[0]
         if rows is not None and curve:
-            point = _used(rows, figures["threshold"])
+            point = used_point(rows, figures["threshold"])
             draw_curves(plots[0], plots[1], LIGHT, rows, figures["auc"], figures["average_precision"], point)
             for axes in plots[:2]:
                 axes.set_aspect("equal")
@@ -69,12 +69,6 @@ def evaluation_picture(figures: Mapping[str, Any], rows: pd.DataFrame | None, wh
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def _used(rows: pd.DataFrame, threshold: float) -> pd.Series | None:
-    """The point of the threshold that the figures are of."""
-    above = rows[rows["threshold"] > threshold]
-    return above.iloc[-1] if len(above) else None
 
 
 def _confusion(axes: Axes, confusion: np.ndarray[Any, Any], classes: Sequence[int]) -> None:

@@ -27,14 +27,18 @@ from bigseg.grid import Shape
 from bigseg.report.colours import MASK, PALETTE, label_colours, rgb
 from bigseg.report.style import plain_style
 from bigseg.report.wording import number, unit
-from bigseg.storage.spec import Kind
+from bigseg.storage.spec import UNSEEN, Class, Kind
 
 Plane = NDArray[Any]
 Window = tuple[float, float]
+Layer = tuple[Plane, Kind] | tuple[Plane, Kind, Sequence[Class]]
+"""A plane of a mask, labels or classes, and what the values of classes mean, where it is known."""
 
 GREYS = 64
 OPACITY = 0.5
 """Of a colour over the image: the structure below stays visible."""
+MOST_CLASSES = 24
+"""With colours of their own: as many as labels have."""
 SIDE = 640
 """Longest side of a picture in pixels, unless told."""
 
@@ -50,6 +54,7 @@ class Panel:
     kind : image, mask, labels or classes.
     spacing : size of a pixel along rows and columns, in ``unit``.
     unit : spelled out; ``""`` where unknown.
+    classes : what the values of classes mean.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Panel:
     kind: Kind = "image"
     spacing: tuple[float, float] = (1.0, 1.0)
     unit: str = ""
+    classes: Sequence[Class] = ()
 
 
 def window_of(planes: Sequence[Plane]) -> Window:
@@ -90,7 +96,7 @@ def picture_size(shape: Shape, spacing: Sequence[float] = (1.0, 1.0), longest: i
 
 def slice_picture(
     plane: Plane,
-    overlays: Sequence[tuple[Plane, Kind]] = (),
+    overlays: Sequence[Layer] = (),
     *,
     spacing: Sequence[float] = (1.0, 1.0),
     window: Window | None = None,
@@ -101,7 +107,7 @@ def slice_picture(
     Parameters
     ----------
     plane : (rows, columns) of the image.
-    overlays : planes and their kinds, each covering the same area as the image; the last lies on top.
+    overlays : planes, their kinds and classes, each covering the same area as the image; the last lies on top.
     spacing : size of a pixel along rows and columns.
     window : values shown black and white; default: `window_of` the plane.
     longest : longest side of the picture in pixels.
@@ -121,11 +127,18 @@ def slice_picture(
     return _png(pixels, palette)
 
 
-def layer_picture(plane: Plane, kind: Kind, *, spacing: Sequence[float] = (1.0, 1.0), longest: int = SIDE) -> bytes:
-    """A step alone: an image in greys, a mask in its colour or labels in theirs on transparent ground."""
+def layer_picture(
+    plane: Plane,
+    kind: Kind,
+    *,
+    spacing: Sequence[float] = (1.0, 1.0),
+    longest: int = SIDE,
+    classes: Sequence[Class] = (),
+) -> bytes:
+    """A step alone: an image in greys, a mask in its colour, labels or classes in theirs on transparent ground."""
     if kind == "image":
         return slice_picture(plane, spacing=spacing, longest=longest)
-    indices, colours = _coloured(plane, kind, picture_size(plane.shape, spacing, longest))
+    indices, colours = _coloured(plane, kind, picture_size(plane.shape, spacing, longest), classes)
     return _png(indices, np.array([(0, 0, 0), *map(rgb, colours)], np.uint8), transparent=True)
 
 
@@ -152,7 +165,7 @@ def draw_panels(panels: Sequence[Panel], title: str = "", longest: int = SIDE, o
     drawn = [(panel.name, panel, _pixels(panel, [], longest)) for panel in panels]
     upper = [panel for panel in panels[1:] if panel.kind != "image"]
     if overlay and first.kind == "image" and upper:
-        over = _pixels(first, [(upper[-1].plane, upper[-1].kind)], longest)
+        over = _pixels(first, [(upper[-1].plane, upper[-1].kind, upper[-1].classes)], longest)
         drawn.append((f"{upper[-1].name} on {first.name}", first, over))
     rows = ceil(len(drawn) / 5)
     columns = ceil(len(drawn) / rows)
@@ -214,13 +227,13 @@ def _text(points: float) -> dict[str, Any]:
     return {"fontsize": points, "color": "#1d2733", "parse_math": False}
 
 
-def _pixels(panel: Panel, overlays: Sequence[tuple[Plane, Kind]], longest: int) -> NDArray[np.uint8]:
+def _pixels(panel: Panel, overlays: Sequence[Layer], longest: int) -> NDArray[np.uint8]:
     """A panel as red, green, blue."""
     size = picture_size(panel.plane.shape, panel.spacing, longest)
     if panel.kind == "image":
         pixels, palette = _overlaid(_greys(panel.plane, window_of([panel.plane]), size), overlays)
     else:
-        pixels, colours = _coloured(panel.plane, panel.kind, size)
+        pixels, colours = _coloured(panel.plane, panel.kind, size, panel.classes)
         palette = np.array([(20, 24, 29), *map(rgb, colours)], np.uint8)
     return palette[pixels]
 
@@ -234,21 +247,40 @@ def _greys(plane: Plane, window: Window, size: Shape) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(levels).resize(size[::-1], Image.Resampling.BOX))
 
 
-def _coloured(plane: Plane, kind: Kind, size: Shape) -> tuple[NDArray[np.uint8], Sequence[str]]:
+def coloured_classes(classes: Sequence[Class]) -> list[tuple[Class, str]]:
+    """The classes that are shown, and their colours; none where a colour is not known.
+
+    >>> coloured_classes([Class(0, "rest", UNSEEN), Class(3, "pore", "#4477aa")])
+    [(Class(value=3, name='pore', colour='#4477aa'), '#4477aa')]
+    """
+    if not all(item.colour or not item.value for item in classes):
+        return []
+    return [(item, item.colour) for item in classes if item.colour and item.colour != UNSEEN]
+
+
+def _coloured(
+    plane: Plane, kind: Kind, size: Shape, classes: Sequence[Class] = ()
+) -> tuple[NDArray[np.uint8], Sequence[str]]:
     """Which colour each pixel has, 0 for none, and the colours 1, 2, …; nothing is interpolated."""
     rows, columns = ((np.arange(m) + 0.5) * n // m for m, n in zip(size, plane.shape, strict=True))
     chosen = plane[rows.astype(np.intp)[:, None], columns.astype(np.intp)]
-    return ((chosen != 0).astype(np.uint8), (MASK,)) if kind == "mask" else (label_colours(chosen), PALETTE)
+    if kind == "mask":
+        return (chosen != 0).astype(np.uint8), (MASK,)
+    shown = coloured_classes(classes) if kind == "classes" else []
+    if not 0 < len(shown) <= MOST_CLASSES:
+        return label_colours(chosen), PALETTE
+    indices = np.zeros(chosen.shape, np.uint8)
+    for place, (item, _) in enumerate(shown, start=1):
+        indices[chosen == item.value] = place
+    return indices, [colour for _, colour in shown]
 
 
-def _overlaid(
-    greys: NDArray[np.uint8], overlays: Sequence[tuple[Plane, Kind]]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _overlaid(greys: NDArray[np.uint8], overlays: Sequence[Layer]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pixels of a palette, and the palette: see the module's drawing."""
     size = greys.shape
     if not overlays:
         return greys, np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    layers = [(*_coloured(plane, kind, size), _outlines(plane, size)) for plane, kind in overlays]
+    layers = [(*_coloured(plane, kind, size, *known), _outlines(plane, size)) for plane, kind, *known in overlays]
     colours = [colour for _, names, _ in layers for colour in names]
     shades = min(63, (256 - GREYS) // len(colours) - 1)
     pixels = (greys >> 2).astype(np.uint8)

@@ -22,7 +22,7 @@ from bigseg.report.wording import by, cell, size
 from bigseg.storage.roi import parse_roi
 from bigseg.storage.sources.npy import NpyFile
 from bigseg.storage.sources.opening import Origin, open_source, read_box
-from bigseg.storage.spec import Kind, Spec
+from bigseg.storage.spec import Class, Kind, Spec
 from bigseg.storage.volume import Missing, Volume
 
 LONGEST = 1000
@@ -45,6 +45,7 @@ class Slice:
     unit : spelled out.
     width : of the whole plane in units; in voxels of the finest level where the unit is unknown.
     level : of the pyramid, 0 the finest.
+    classes : what the values of classes mean.
     """
 
     plane: NDArray[Any]
@@ -53,6 +54,7 @@ class Slice:
     unit: str
     width: float
     level: int
+    classes: tuple[Class, ...] = ()
 
 
 class Levels:
@@ -160,7 +162,7 @@ class Levels:
         if kind == "labels" and array.dtype.itemsize == 1 and array.max(initial=0) <= 1:
             kind = "mask"  # as other programs mark masks
         width = box.shape[columns] * (self.spec.spacing[columns] if spec.unit else 1.0)
-        return Slice(array, kind, (spec.spacing[rows], spec.spacing[columns]), spec.unit, width, level)
+        return Slice(array, kind, (spec.spacing[rows], spec.spacing[columns]), spec.unit, width, level, spec.classes)
 
     def _voxels(self, level: int, part: Box) -> NDArray[Any]:
         try:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bigseg.report.charts import Chart
 from bigseg.report.curve_chart import curve_chart
-from bigseg.report.thresholds import sources_of
+from bigseg.report.thresholds import REFERENCE, sources_of
 from bigseg.report.wording import number
 
 MOST_CLASSES = 16
@@ -36,6 +36,7 @@ class Quality:
     Parameters
     ----------
     step, source, truth, mask : ids; ``mask`` is empty where all voxels are compared.
+    data : which voxels the figures are of, and where a threshold comes from, in words.
     facts : the few figures: name, value, and nothing.
     figures : the others, in order.
     classes, confusion : a row a true class.
@@ -47,6 +48,7 @@ class Quality:
     source: str
     truth: str
     mask: str
+    data: str
     facts: list[tuple[str, str, str]]
     figures: list[tuple[str, str]]
     classes: list[str]
@@ -59,6 +61,7 @@ class Quality:
 def quality_of(folder: Path, record: Mapping[str, Any]) -> list[Quality]:
     """Every evaluate step of a run that has figures."""
     steps = record["pipeline"]["steps"]
+    before = {str(step["id"]): step for step in steps}
     sources = sources_of(steps, list(record.get("inputs", {})))
     found = []
     for step in steps:
@@ -66,25 +69,79 @@ def quality_of(folder: Path, record: Mapping[str, Any]) -> list[Quality]:
         if step["op"] == "evaluate" and values:
             path = folder / "tables" / f"{step['id']}.parquet"
             table = pd.read_parquet(path) if path.is_file() else None
-            found.append(_quality(step, sources[str(step["id"])], values, table))
+            said = data_of(step, before, sources, values, record.get("parts", {}))
+            found.append(_quality(step, sources[str(step["id"])], values, table, said))
     return found
 
 
-def _quality(step: Mapping[str, Any], source: str, values: Mapping[str, Any], table: pd.DataFrame | None) -> Quality:
+def data_of(
+    step: Mapping[str, Any],
+    steps: Mapping[str, Mapping[str, Any]],
+    sources: Mapping[str, str],
+    values: Mapping[str, Any],
+    parts: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Which voxels the figures of an evaluate step are of, and where its threshold was chosen, in words.
+
+    Parameters
+    ----------
+    step : as it stands in the pipeline; steps : all of them by id; sources : what each reads.
+    values : what the step found.
+    parts : what the run chose of its inputs (``roi``), by name.
+
+    >>> step = {"id": "test", "op": "evaluate", "mask": "right", "threshold": "${valid.best_threshold}"}
+    >>> valid = {"id": "valid", "op": "evaluate", "mask": "left"}
+    >>> data_of(step, {"valid": valid}, {}, {"voxels": 50, "threshold": 0.25}, {})
+    'of the 50 voxels where right is; threshold 0.25, the best of valid where left is'
+    """
+    where = f"where {step['mask']} is" if step.get("mask") else "of the whole volume"
+    rois = dict.fromkeys(str(part["roi"]) for part in parts.values() if "roi" in part)
+    if rois:
+        where += f", which is the region {' and '.join(rois)}"
+    count = f"{values['voxels']:,} voxels" if "voxels" in values else "voxels"
+    found = f"of the {count} {where}"
+    if step.get("ignore") is not None:
+        found += f", those whose truth is {step['ignore']} left out"
+    given = values.get("threshold")
+    match = REFERENCE.match(str(step.get("threshold", "")))
+    if match is None:
+        if given is not None:
+            fixed = "given" if step.get("threshold") is not None else "the middle of the range"
+            found += f"; threshold {number(given)}, {fixed}: nothing was chosen here"
+        return found
+    other = steps.get(match[1], {})
+    if other.get("op") != "evaluate":
+        return f"{found}; threshold {_worded(given)}, as {match[1]} found it"
+    chosen = f"where {other['mask']} is" if other.get("mask") else "on the whole volume"
+    what = "the best" if match[2] == "best_threshold" else match[2].replace("_", " ")
+    found += f"; threshold {_worded(given)}, {what} of {match[1]} {chosen}"
+    if (other.get("mask") or "", other.get("truth")) == (step.get("mask") or "", step.get("truth")):
+        found += " - the same voxels: figures at a threshold that was chosen on them are no test"
+    return found
+
+
+def _quality(
+    step: Mapping[str, Any], source: str, values: Mapping[str, Any], table: pd.DataFrame | None, data: str
+) -> Quality:
     plain = {key: value for key, value in values.items() if not isinstance(value, list)}
+    elsewhere = REFERENCE.match(str(step.get("threshold", ""))) is not None
+    if elsewhere:  # what tests a threshold does not say which one would have been better
+        plain = {key: value for key, value in plain.items() if not key.startswith("best_")}
     classes = [str(name) for name in values.get("classes", [0, 1])] if "confusion" in values else []
     shown = classes if len(classes) <= MOST_CLASSES else []
     counts = values["confusion"] if shown else []
     short = table if table is not None and len(table) <= MOST_ROWS else None
     chart = None
     if table is not None and {"fall_out", "recall", "precision", "dice", "above"} <= set(table.columns):
-        chart = curve_chart(table, values.get("auc"), values.get("average_precision"), source)
+        used = values.get("threshold") if elsewhere else None
+        chart = curve_chart(table, values.get("auc"), values.get("average_precision"), source, used)
         short = None
     return Quality(
         str(step["id"]),
         source,
         str(step["truth"]),
         str(step.get("mask", "")),
+        data,
         [(_named(key), _worded(plain[key]), "") for key in FEW if key in plain],
         [(_named(key), _worded(value)) for key, value in plain.items() if key not in FEW],
         shown,

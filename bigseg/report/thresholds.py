@@ -32,7 +32,7 @@ COMPARED = ("low", "high", "above", "below")
 STATISTICS = re.compile(r"min|max|mean|std|p\d+(\.\d+)?|least|greatest")
 MOST_ROWS = 1 << 20
 
-_REFERENCE = re.compile(r"^\$\{([^.}]+)\.([^}]+)\}$")
+REFERENCE = re.compile(r"^\$\{([^.}]+)\.([^}]+)\}$")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def resolve(value: Any, values: Mapping[str, Any]) -> Any:
     >>> resolve("${levels.otsu}", {"levels": {"otsu": 93.1}}), resolve(55, {})
     (93.1, 55)
     """
-    match = _REFERENCE.match(value) if isinstance(value, str) else None
+    match = REFERENCE.match(value) if isinstance(value, str) else None
     return values.get(match[1], {}).get(match[2], value) if match else value
 
 

@@ -12,6 +12,7 @@ from bigseg.errors import BigsegError
 from bigseg.grid import Box
 from bigseg.report.pictures import (
     Window,
+    coloured_classes,
     layer_picture,
     picture_size,
     scale_bar,
@@ -38,6 +39,7 @@ class Picture:
     size : rows and columns.
     level : of the pyramid that was read, 0 the finest.
     bar, length : the scale bar's part of the width, and its text.
+    legend : names and colours of classes.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Picture:
     level: int
     bar: float
     length: str
+    legend: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -142,24 +145,25 @@ def _pictures(
         if item.kind == "image":
             png = slice_picture(item.plane, spacing=item.spacing, window=windows[name], longest=longest)
         else:
-            png = layer_picture(item.plane, item.kind, spacing=item.spacing, longest=longest)
-        found.append(_picture(name, png, item, longest, cells))
+            png = layer_picture(item.plane, item.kind, spacing=item.spacing, longest=longest, classes=item.classes)
+        found.append(_picture(name, png, item, longest, cells, item))
     upper = [name for name, item in slices.items() if item.kind != "image"]
     below = slices.get(first) if first is not None else None
     if below is not None and below.kind == "image" and upper:
         top = slices[upper[-1]]
         png = slice_picture(
             below.plane,
-            [(top.plane, top.kind)],
+            [(top.plane, top.kind, top.classes)],
             spacing=below.spacing,
             window=windows[str(first)],
             longest=longest,
         )
-        found.append(_picture(f"{upper[-1]} on {first}", png, below, longest, cells))
+        found.append(_picture(f"{upper[-1]} on {first}", png, below, longest, cells, top))
     return found
 
 
-def _picture(name: str, png: bytes, item: Slice, longest: int, cells: str) -> Picture:
+def _picture(name: str, png: bytes, item: Slice, longest: int, cells: str, top: Slice) -> Picture:
     length, text = scale_bar(item.width, item.unit, cells)
     rows, columns = picture_size(item.plane.shape, item.spacing, longest)
-    return Picture(name, png, (rows, columns), item.level, length / item.width, text)
+    legend = [(known.name, colour) for known, colour in coloured_classes(top.classes)]
+    return Picture(name, png, (rows, columns), item.level, length / item.width, text, legend)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigseg.errors import InputError
-from bigseg.storage.spec import Spec
+from bigseg.storage.spec import UNSEEN, Class, Spec
 from bigseg.storage.units import unit_name
 
 VERSION = "0.5"
@@ -55,6 +55,8 @@ class Multiscale:
     is_label: bool
     channels: tuple[str, ...]
     """Names of the channels, where given."""
+    classes: tuple[Class, ...] = ()
+    """Names and colours of the values of a label image, where given."""
 
 
 def parse_image(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
@@ -88,6 +90,7 @@ def parse_image(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
             tuple(_level(item, common, len(axes)) for item in image["datasets"]),
             "image-label" in ome,
             tuple(str(channel.get("label", "")) for channel in channels),
+            _classes(ome.get("image-label")),
         )
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
@@ -157,7 +160,7 @@ def build_image(
     ----------
     levels : description of every level, the finest first; level k is stored in the array ``str(k)``.
     name : of the image.
-    classes : names of the values of a mask or of classes; each gets a colour.
+    classes : names of the values of a mask or of classes; each gets a colour. Default: those of the spec.
     window : least and greatest value to show of an image.
 
     Examples
@@ -202,13 +205,41 @@ def _image_label(spec: Spec, name: str, classes: Mapping[int, str] | None) -> di
     label: dict[str, Any] = {"version": VERSION}
     if classes is None and spec.kind == "mask":
         classes = {1: name}
-    if classes:
-        values = sorted(int(value) for value in classes)
-        label["colors"] = [
-            {"label-value": v, "rgba": [*_COLOURS[(v - 1) % len(_COLOURS)], 255] if v else [0, 0, 0, 0]} for v in values
-        ]
-        label["properties"] = [{"label-value": v, "name": str(classes[v])} for v in values]
+    named = [Class(int(value), str(said)) for value, said in classes.items()] if classes else spec.classes
+    if named:
+        values = sorted(named)
+        label["colors"] = [{"label-value": item.value, "rgba": _rgba(item)} for item in values]
+        label["properties"] = [{"label-value": item.value, "name": item.name} for item in values]
     return label
+
+
+def _rgba(item: Class) -> list[int]:
+    if item.colour == UNSEEN or (not item.colour and not item.value):
+        return [0, 0, 0, 0]
+    if item.colour:
+        return [int(item.colour[k : k + 2], 16) for k in (1, 3, 5)] + [255]
+    return [*_COLOURS[(item.value - 1) % len(_COLOURS)], 255]
+
+
+def _classes(label: Any) -> tuple[Class, ...]:
+    """Names and colours of an ``image-label``; what cannot be understood is left out, as nothing depends on it."""
+    if not isinstance(label, Mapping):
+        return ()
+    colours, found = {}, []
+    for item in _items(label.get("colors")):
+        rgba = item.get("rgba")
+        if isinstance(rgba, Sequence) and len(rgba) == 4 and all(isinstance(v, int) and 0 <= v < 256 for v in rgba):
+            colours[item["label-value"]] = "#{:02x}{:02x}{:02x}".format(*rgba[:3]) if rgba[3] else UNSEEN
+    for item in _items(label.get("properties")):
+        if isinstance(item.get("name"), str):
+            found.append(Class(item["label-value"], item["name"], colours.get(item["label-value"], "")))
+    return tuple(found)
+
+
+def _items(found: Any) -> list[Mapping[str, Any]]:
+    """The entries of a list that say which value they are of."""
+    items = found if isinstance(found, list) else []
+    return [item for item in items if isinstance(item, Mapping) and isinstance(item.get("label-value"), int)]
 
 
 def omero(name: str, window: tuple[float, float]) -> dict[str, Any]:

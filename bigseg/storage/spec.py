@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,16 @@ from bigseg.errors import InputError
 from bigseg.grid import Shape
 
 Kind = Literal["image", "mask", "labels", "classes"]
+UNSEEN = "transparent"
+"""The colour of a class that covers nothing when it is shown."""
+
+
+class Class(NamedTuple):
+    """What a value of a volume of classes means: its name, and its colour as ``#rrggbb`` or `UNSEEN`."""
+
+    value: int
+    name: str
+    colour: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Spec:
     bounds : least and greatest value that any voxel can have, where known without reading; exact
         sums of floats take their scale from it.
     origin : physical position of the centre of the first voxel, in ``unit``.
+    classes : what the values of a volume of classes mean, where it is known; readers show names and colours.
 
     >>> Spec((4, 5), np.dtype("uint8"), ("y", "x"), (1.0, 1.0)).bounds
     (0.0, 255.0)
@@ -42,6 +53,7 @@ class Spec:
     kind: Kind = "image"
     bounds: tuple[float, float] | None = None
     origin: tuple[float, ...] = ()
+    classes: tuple[Class, ...] = ()
 
     def __post_init__(self) -> None:
         dtype = np.dtype(self.dtype)
@@ -67,7 +79,9 @@ class Spec:
         return len(self.shape)
 
     def but(self, **changes: Any) -> Spec:
-        """A copy with some fields changed; a new dtype forgets the bounds of the old one."""
+        """A copy with some fields changed; a new dtype forgets the bounds, a new dtype or kind the classes' names."""
         if "dtype" in changes and "bounds" not in changes:
             changes["bounds"] = None
+        if ("dtype" in changes or "kind" in changes) and "classes" not in changes:
+            changes["classes"] = ()
         return replace(self, **changes)

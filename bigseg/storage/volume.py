@@ -137,6 +137,7 @@ class Volume:
             "mask" if layout.dtype.kind == "b" and kind == "image" else kind,
             cast("tuple[float, float] | None", tuple(ours["bounds"]) if ours.get("bounds") else None),
             origin,
+            image.classes if image and kind == "classes" else (),
         )
         return cls(
             str(place.root),

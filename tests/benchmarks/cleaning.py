@@ -6,7 +6,7 @@ must be the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,8 +75,8 @@ class Chosen(NamedTuple):
     honest: float
 
 
-def choose(scores: Array, half: Half) -> Chosen:
-    """Search on scores of the left half that come from models which had not seen the truth there."""
+def tried(scores: Array, half: Half) -> tuple[Array, list[Cleaning]]:
+    """Of every way and band: voxels that mask and truth share, and the sum of both; and the ways."""
     ways, counts = [], []
     rows = [band(half.truth.shape, number) for number in range(BANDS)]
     for how, mask in masks(scores):
@@ -86,13 +86,20 @@ def choose(scores: Array, half: Half) -> Chosen:
             for m, t in ((mask[r], half.truth[r]) for r in rows)
         ]
         counts.append(both)
-    table = np.array(counts)  # ways, bands, (agreeing, sum of both)
+    return np.array(counts), ways
 
-    def score(parts: Array) -> Array:
-        return 2 * parts[..., 0] / np.maximum(1, parts[..., 1])
 
-    whole = score(table.sum(axis=1))
-    place = int(np.argmax(whole))
-    others = [int(np.argmax(score(np.delete(table, number, axis=1).sum(axis=1)))) for number in range(BANDS)]
-    honest = score(sum(table[way, number] for number, way in enumerate(others)))
-    return Chosen(ways[place], float(whole[place]), float(honest))
+def best_way(table: Array, bands: Sequence[int]) -> int:
+    """The way with the greatest Dice on some bands; the first of equals."""
+    parts = table[:, list(bands)].sum(axis=1)
+    return int(np.argmax(2 * parts[:, 0] / np.maximum(1, parts[:, 1])))
+
+
+def choose(scores: Array, half: Half) -> Chosen:
+    """Search on scores of the left half that come from models which had not seen the truth there."""
+    table, ways = tried(scores, half)
+    every = range(BANDS)
+    place = best_way(table, every)
+    others = [best_way(table, [k for k in every if k != number]) for number in every]
+    best, honest = table[place].sum(axis=0), sum(table[way, number] for number, way in enumerate(others))
+    return Chosen(ways[place], *(float(2 * part[0] / max(1, part[1])) for part in (best, honest)))

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.mitochondria --out DIR
 
 writes MITOCHONDRIA.md and MITOCHONDRIA.json beside this file (or to --page) and mitochondria.png to DIR. Everything is
-learned, and every threshold and recipe chosen, on the left half; each figure says on which half it was taken. The rule
-by which a recipe is chosen is the first of `RULES`; what else is judged on the right half is a second look, and says
-so. What DIR holds of an earlier run that was stopped is taken from there, and the page says that too.
+learned, and every threshold, pool and cleaning chosen, on the left half; each figure says on which half it was taken.
+The declared rule is that of `pooling`; two rules before it (`EARLIER`) had looked at the right half, and the page shows
+what they gave and how often the right half was looked at in all. What DIR holds of an earlier run that was stopped is
+taken from there, and the page says that too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,20 +33,27 @@ from .measure import with_one_thread
 from .mitochondria_course import WAYS, judge, same_coefficients
 from .mitochondria_page import render
 from .page import HERE, begun, write
+from .pooling import Pool
 from .recipes import RECIPES, Study, as_shares
 
-RULES = {"Dice": "honest", "AUC": "AUC left"}
-"""Figures of the left half, see `study`: by the first a recipe is chosen; the best by the other is a second look."""
+EARLIER = {"first": "honest", "second": "AUC left"}
+"""Earlier looks at the right half: of the recipe with the greatest of this figure of the left half, see `study`."""
 
 
-def study(left: Half, known: dict[str, dict[str, Any]], keep: Callable[[], None]) -> Study:
-    """Every recipe on the left half, into ``known`` by name; what is known already is not computed again."""
-    found = Study(left)
+def study(found: Study, folder: Path, known: dict[str, dict[str, Any]], keep: Callable[[], None]) -> dict[str, Array]:
+    """Every recipe on the left half: figures into ``known`` by name, scores into ``folder``, and given back.
+
+    What is known already is not computed again.
+    """
+    left, maps = found.left, {}
     for recipe in RECIPES:
-        if recipe.name in known:
+        path = folder / f"left, {recipe.name}.npy"
+        if recipe.name in known and path.exists():
+            maps[recipe.name] = np.load(path)
             continue
         begin = time.process_time()
-        scores = found.folded(recipe)
+        scores = maps[recipe.name] = found.folded(recipe)
+        np.save(path, scores)
         shape = curve(scores, left.truth)
         chosen = choose(scores, left)
         known[recipe.name] = {
@@ -59,24 +68,24 @@ def study(left: Half, known: dict[str, dict[str, Any]], keep: Callable[[], None]
         row = known[recipe.name]
         print(recipe.name, {key: row[key] for key in ("AUC left", "Dice left", "cleaned", "honest")}, flush=True)
         keep()
-    return found
+    return maps
 
 
-def final(found: Study, name: str, row: Mapping[str, Any], right: Half) -> tuple[dict[str, float], Array, Array]:
-    """The figures of a chosen recipe on the right half, its scores and its mask."""
-    how = Cleaning(*row["cleaning"])
-    recipe = next(item for item in RECIPES if item.name == name)
-    scores = found.final(recipe, right.image)
+def final(
+    parts: Sequence[Array], how: Cleaning, threshold: float, left: Half, right: Half
+) -> tuple[dict[str, float], Array, Array]:
+    """The figures on the right half of the mean of some recipes' scores; that mean and its mask."""
+    scores = np.mean(parts, axis=0, dtype=np.float32)
     mask = clean(scores, how)
     (same,) = (peer for way, peer in masks(scores) if way == how)
     assert np.array_equal(mask, same), "bigseg's cleaning differs from scipy's and scikit-image's"
     smooth = smoothed(scores, how.sigma)
-    shares = as_shares(scores, found.left.truth)
+    shares = as_shares(scores, left.truth)
     stated = bigseg.evaluate(mask, truth=right.truth)
     figures = {
         "AUC": curve(scores, right.truth).areas()[0],
         "AUC smoothed": curve(smooth, right.truth).areas()[0],
-        "Dice at the threshold": dice(scores > row["threshold"], right.truth),
+        "Dice at the threshold": dice(scores > threshold, right.truth),
         "Dice": dice(mask, right.truth),
         "precision": stated["precision"],
         "recall": stated["recall"],
@@ -120,10 +129,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.mitochondria", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the picture, and of what is done already")
     parser.add_argument("--page", type=Path, default=HERE, help="folder of the page")
-    parser.add_argument("--choose", action="store_true", help="choose among the recipes that are done already")
     given = parser.parse_args(arguments)
     with_one_thread("mitochondria")
-    start, begin = begun("mitochondria", arguments), time.perf_counter()
+    start, begin = begun("mitochondria", ["--out", "DIR"]), time.perf_counter()
     given.out.mkdir(parents=True, exist_ok=True)
     store = given.out / "mitochondria.json"
     done: dict[str, Any] = json.loads(store.read_text()) if store.exists() else {"course": {}, "recipes": {}, "runs": 0}
@@ -146,15 +154,35 @@ def main(arguments: list[str] | None = None) -> None:
                 done["difference"] = same_coefficients(outcome.model, left)
             print(way.name, {name: round(value, 4) for name, value in outcome.figures.items()}, flush=True)
             keep()
-    found = Study(left) if given.choose else study(left, done["recipes"], keep)
-    rows = {item.name: done["recipes"][item.name] for item in RECIPES if item.name in done["recipes"]}
-    best = {by: max(rows, key=lambda name: rows[name][key]) for by, key in RULES.items()}
+    found = Study(left)
+    pool = Pool(study(found, given.out, done["recipes"], keep), left)
+    rows = done["recipes"]
+    chosen = pool.pooled()
+    shape = curve(chosen.scores, left.truth)
+    done["pool"] = {
+        "members": chosen.members,
+        "AUC left": shape.areas()[0],
+        "Dice left": shape.best()[1],
+        "threshold": shape.best()[0],
+        "cleaning": list(chosen.how),
+        "cleaned": chosen.best,
+        "honest": chosen.honest,
+    }
+    print("pool", {key: value for key, value in done["pool"].items() if key != "cleaning"}, flush=True)
+    keep()
+    looks: list[tuple[str, str, list[str], Mapping[str, Any]]] = []
+    looks.append(("declared", f"mean of {len(chosen.members)} recipes", chosen.members, done["pool"]))
+    for by, key in EARLIER.items():
+        name = max(rows, key=lambda item: float(rows[item][key]))
+        looks.append((by, name, [name], rows[name]))
+    recipes = {item.name: item for item in RECIPES}
+    judged = cache(lambda name: found.final(recipes[name], right.image))
     done["final"], shown = [], []
-    for name in dict.fromkeys(best.values()):
-        figures, scores, mask = final(found, name, rows[name], right)
+    for by, name, names, row in looks:
+        how = Cleaning(*row["cleaning"])
+        figures, scores, mask = final([judged(item) for item in names], how, row["threshold"], left, right)
         shown.append((name, scores, mask))
-        by = " and ".join(key for key, value in best.items() if value == name)
-        done["final"].append({"by": by, "recipe": name, "cleaning": rows[name]["cleaning"], "figures": figures})
+        done["final"].append({"by": by, "recipe": name, "cleaning": row["cleaning"], "figures": figures})
         print(by, name, figures, flush=True)
     done |= {**start, "seconds": time.perf_counter() - begin}
     done["scikit-learn"] = version("scikit-learn")

@@ -87,6 +87,7 @@ class Study:
         self.features = cache(lambda name: SETS[name](left.image))
         self.first = cache(self._first)
         self.maps = cache(self._maps)
+        self._others: dict[str, tuple[Array, Array]] = {}
 
     def folded(self, recipe: Recipe) -> Array:
         """Probabilities of the left half, each from a model that had not seen its band."""
@@ -102,12 +103,18 @@ class Study:
 
     def final(self, recipe: Recipe, right: Array) -> Array:
         """Probabilities of another image, from models of the whole left half."""
-        planes = SETS[recipe.features](right)
+        planes = self._planes_of(recipe.features, right)
         found = mean_of(self.first(recipe.features, recipe.estimators, ()), planes)
         if recipe.passes == 1:
             return found
         models = self.learn(self._second_planes(recipe, None), recipe.estimators, ())
         return mean_of(models, np.concatenate([planes, context(found)]))
+
+    def _planes_of(self, features: str, image: Array) -> Array:
+        """Features of another image, kept for the recipes that share them."""
+        if features not in self._others or self._others[features][0] is not image:
+            self._others[features] = image, SETS[features](image)
+        return self._others[features][1]
 
     def learn(self, planes: Array, estimators: Sequence[str], left_out: tuple[int, ...]) -> list[Any]:
         """Models from the left half without some bands."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
@@ -9,9 +11,10 @@ from sklearn.linear_model import LinearRegression
 
 import bigseg
 
-from . import cleaning, recipes
-from .halves import BANDS, GUARD, Half, allowed, band
+from . import cleaning, context, recipes
+from .halves import BANDS, GUARD, Half, allowed, band, curve
 from .mitochondria_course import same_coefficients
+from .pooling import Pool
 
 
 @pytest.fixture
@@ -72,3 +75,29 @@ def test_coefficients_are_those_of_scikit_learn(half: Half) -> None:
     wrong = LinearRegression().fit(table[:, ::-1], half.truth.reshape(-1).astype(np.float32))
     with pytest.raises(AssertionError, match="differs"):
         same_coefficients(wrong, half)
+
+
+def test_the_pool_holds_what_cannot_be_told_apart(half: Half) -> None:
+    """Of two that are each better in other bands both are averaged, one that is worse everywhere is left out."""
+    chance = np.random.default_rng(1)
+    clear = half.truth.astype(np.float32)
+    spread = np.repeat([0.5, 0.7, 0.5, 0.7], 60)[:, np.newaxis]
+    noise = {"odd": spread, "even": spread[::-1], "worse": 2 + 0 * spread}
+    maps = {name: clear + (s * chance.normal(0, 1, clear.shape)).astype(np.float32) for name, s in noise.items()}
+    pool = Pool(maps, half)
+    found = pool.pooled()
+    assert found.members == ["odd", "even"]
+    assert np.array_equal(found.scores, np.mean([maps[name] for name in found.members], axis=0, dtype=np.float32))
+    assert curve(found.scores, half.truth).areas()[0] > max(pool.area(name, tuple(range(BANDS))) for name in maps)
+    assert found.best >= found.honest > 0
+
+
+@pytest.mark.parametrize("turn", [np.rot90, np.flipud, np.fliplr])
+def test_turned_copies_would_add_nothing(half: Half, turn: Callable[..., np.ndarray]) -> None:
+    """Features of a turned or mirrored image are those of the image, turned: the page says so."""
+    image = half.image[:120]
+    plain, other = context.around(image), context.around(np.ascontiguousarray(turn(image)))
+    turned = np.stack([turn(plane) for plane in plain])
+    scale = np.maximum(np.ptp(turned, axis=(1, 2)), 1e-6)[:, np.newaxis, np.newaxis]
+    # eigenvalues near each other and percentiles at rounded grey values move by float32's rounding
+    assert np.quantile(np.abs(other - turned) / scale, 0.999) < 1e-3

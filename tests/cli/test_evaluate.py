@@ -10,6 +10,7 @@ import pytest
 from scipy import ndimage
 from sklearn import metrics
 
+from bigseg.storage.lazy import open_volume
 from tests.cli.conftest import Bigseg
 from tests.volumes import store
 
@@ -120,3 +121,22 @@ def test_pictures_of_classes(bigseg: Bigseg, paths: dict[str, Path], tmp_path: P
     assert (tmp_path / "c.png").read_bytes()[1:4] == b"PNG"
     answer = bigseg("evaluate", paths["grains"], paths["grains"], "--kind", "objects", "--picture", "o.png")
     assert (answer.code, "no curve" in answer.err) == (2, True), answer.err
+
+
+def test_where_it_is_wrong(bigseg: Bigseg, paths: dict[str, Path], tmp_path: Path) -> None:
+    """--errors writes the voxels that the confusion counts, for masks, scores in a region and objects."""
+    (tn, fp), (fn, tp) = metrics.confusion_matrix(TRUE.ravel(), SCORE.ravel() > 0.5)
+    for name, kind in (("mask", "auto"), ("score", "scores")):
+        out = tmp_path / f"{name}-errors.ome.zarr"
+        answer = bigseg("evaluate", paths[name], paths["truth"], "--kind", kind, "--errors", out)
+        assert answer.code == 0, answer.err
+        assert np.bincount(np.asarray(open_volume(out)).ravel()).tolist() == ([0, tn, tp, fp, fn])
+    regions = ("--validation", ":,:,0:12", "--test", ":,:,12:", "--errors", "test.ome.zarr")
+    assert bigseg("evaluate", paths["score"], paths["truth"], "--kind", "scores", *regions).code == 0
+    assert open_volume(tmp_path / "test.ome.zarr").shape == (9, 20, 18)
+    grains = ("evaluate", paths["grains"], paths["grains"], "--kind", "objects", "--errors", "objects.ome.zarr")
+    assert bigseg(*grains).code == 0
+    assert set(np.unique(np.asarray(open_volume(tmp_path / "objects.ome.zarr")))) == {1, 2}
+    for arguments, why in ((grains, "exists"), ((*grains[:3], "--kind", "values", "--errors", "v.zarr"), "neither")):
+        answer = bigseg(*arguments)
+        assert (answer.code, why in answer.err) == (2, True), answer.err

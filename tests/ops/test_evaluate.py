@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from sklearn import metrics
 
 import bigseg
 from bigseg.errors import BigsegError, ParameterError, PipelineError, ValuesError
+from bigseg.ops.error_map import ErrorMap
 from bigseg.ops.evaluate import Evaluate
 from bigseg.ops.threshold import Threshold
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step
+from bigseg.storage.volume import Volume
 from tests.volumes import store
 
 RNG = np.random.default_rng(0)
@@ -168,3 +171,56 @@ def test_the_truth_must_be_a_volume_before(tmp_path: Path) -> None:
     steps = [Step("mask", Threshold(above=0)), Step("quality", Evaluate(truth="turth"))]
     with pytest.raises(PipelineError, match=r"'turth' is no volume before it; those are found, input, mask"):
         Pipeline(steps).plan(paths)
+
+
+def test_an_error_map_says_what_figures_count(tmp_path: Path) -> None:
+    """Its classes occur as often as the confusion says; under a mask and where the truth is ignored it is 0."""
+    inside = np.zeros(TRUE.shape, np.uint8)
+    inside[3:17, 4:29] = 1
+    paths = stored(tmp_path, score=(SCORE * 255).astype(np.uint8), truth=TRUE.astype(np.uint8), inside=inside)
+    steps = [
+        Step("quality", Evaluate(truth="truth", kind="scores"), ("score",), "inside"),
+        Step("wrong", ErrorMap(truth="truth", threshold="${quality.best_threshold}"), ("score",), "inside"),
+        Step(
+            "again", Evaluate(truth="truth", kind="scores", threshold="${quality.best_threshold}"), ("score",), "inside"
+        ),
+    ]
+    run = Pipeline(steps, ["wrong"]).run(paths, tmp_path / "run", block=(7, 9), workers=0, report=False)
+    found = np.asarray(run.outputs["wrong"])
+    (tn, fp), (fn, tp) = run.values["again"]["confusion"]
+    assert np.bincount(found.ravel(), minlength=5).tolist() == [np.count_nonzero(inside == 0), tn, tp, fp, fn]
+    label = json.loads((tmp_path / "run" / "wrong.ome.zarr" / "zarr.json").read_text())["attributes"]["ome"][
+        "image-label"
+    ]
+    names = {item["label-value"]: item["name"] for item in label["properties"]}
+    assert names[3] == "false positive"
+    assert {item["label-value"]: item["rgba"][3] for item in label["colors"]} == {0: 0, 1: 0, 2: 255, 3: 255, 4: 255}
+    assert [item.name for item in Volume.open(tmp_path / "run" / "wrong.ome.zarr").spec.classes] == list(names.values())
+
+
+def test_error_maps_of_arrays() -> None:
+    """Masks, labels, one class of several, classes, and what is not labelled."""
+    found, true = SCORE > 0.5, TRUE
+    code = np.select([~true & ~found, true & found, ~true & found, true & ~found], [1, 2, 3, 4])
+    assert np.array_equal(bigseg.error_map(found, true), code)
+    assert np.array_equal(bigseg.error_map(SCORE, true, threshold=0.5), code)
+    assert np.array_equal(bigseg.error_map(7 * found.astype("uint8"), 2 * true.astype("uint8"), positive=2), code)
+    classes = 1 + found.astype(np.uint8)
+    sparse = np.where(np.arange(true.size).reshape(true.shape) % 3, 0, 1 + true).astype(np.uint8)
+    marked = bigseg.error_map(classes, sparse, ignore=0)
+    assert np.array_equal(marked, np.where(sparse == 0, 0, np.where(classes == sparse, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("volumes", "parameters", "why"),
+    [
+        ((SCORE, TRUE), {}, "holds floats: give `threshold`, as 0.5, or .{valid.best_threshold}"),
+        ((SCORE > 0.5, SCORE), {}, "the truth .* holds floats"),
+        ((SCORE[:9], TRUE), {"threshold": 0.5}, "shape"),
+        ((SCORE, TRUE), {"threshold": 0.5, "kind": "classes"}, "belong to kind: mask"),
+    ],
+)
+def test_refusals_of_error_maps(volumes: Any, parameters: dict[str, Any], why: str) -> None:
+    """What cannot be compared is refused with what to do."""
+    with pytest.raises(BigsegError, match=why):
+        bigseg.error_map(volumes[0], truth=volumes[1], **parameters)

@@ -14,6 +14,7 @@ from scipy import ndimage
 from sklearn import metrics
 
 from bigseg.local.models.curves import Scale, count_scores, curve_of
+from bigseg.ops.error_map import ErrorMap
 from bigseg.ops.evaluate import Evaluate
 from bigseg.ops.objects import Label
 from bigseg.ops.registry import OPS
@@ -95,3 +96,32 @@ def test_long_curves_are_thinned() -> None:
     assert thin.index[0] == 0
     assert thin.index[-1] == len(curve) - 1
     assert np.diff(thin["recall"]).max() < 0.01
+
+
+def test_which_data_figures_are_of(tmp_path: Path) -> None:
+    """Each step says its voxels and where its threshold comes from; tests show no better threshold of their own."""
+    left = (np.arange(50) < 25) * np.ones((40, 1), np.uint8)
+    inputs = {"score": SCORE, "truth": TRUE.astype(np.uint8), "left": left, "right": 1 - left}
+    paths = {name: store(tmp_path / f"{name}.zarr", array) for name, array in inputs.items()}
+    best = "${valid.best_threshold}"
+    steps = [
+        Step("true", Threshold(above=0), ("truth",)),
+        Step("valid", Evaluate(truth="true", kind="scores"), ("score",), "left"),
+        Step("test", Evaluate(truth="true", kind="scores", threshold=best), ("score",), "right"),
+        Step("same", Evaluate(truth="true", kind="scores", threshold=best), ("score",), "left"),
+        Step("wrong", ErrorMap(truth="true", threshold=best), ("score",), "right"),
+    ]
+    run = Pipeline(steps, ["wrong"]).run(paths, tmp_path / "run", block=(16, 16), workers=0, report=True)
+    valid, test, same = quality_of(run.path, run.record)
+    said = "of the 1,000 voxels where left is; threshold 127.5, the middle of the range: nothing was chosen here"
+    assert valid.data == said
+    assert test.data.startswith("of the 1,000 voxels where right is; threshold ")
+    assert test.data.endswith(", the best of valid where left is")
+    assert same.data.endswith("figures at a threshold that was chosen on them are no test")
+    shown = [{name for name, _ in item.figures} for item in (valid, test)]
+    assert [("best threshold" in names) for names in shown] == [True, False]
+    assert test.chart is not None
+    assert "best" not in test.chart.words
+    page = run.report.read_text()
+    assert page.count("false positive") == 2  # the map alone, and on the image
+    assert "could not be made" not in page

@@ -1,7 +1,8 @@
 """What `evaluate` takes from every block, and the figures that the whole amounts to.
 
-Classes and objects: the pairs of labels that share voxels, gathered in ranges (`bigseg.ops.keyed`). Scores: how often
-each score occurs by truth. Differences: exact sums. All are whole numbers, so any blocks give the same figures.
+Classes: the pairs of labels that share voxels, gathered in ranges (`bigseg.ops.keyed`); objects, which may be many:
+`bigseg.ops.learning.object_scoring`. Scores: how often each score occurs by truth. Differences: exact sums. All are
+whole numbers, so any blocks give the same figures.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from bigseg.engine.field import Array, Values, Visit, Workspace
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.grid import Grid, Shape
 from bigseg.local.exact_sums import EXPONENTS, PARTS, add_errors, empty_sums, exact_sum
-from bigseg.local.models.agreement import overall, per_class, share
+from bigseg.local.models.agreement import overall, per_class
 from bigseg.local.models.curves import Scale, count_scores, curve_of
-from bigseg.local.objects.overlaps import OVERLAPS, matches, partition
 from bigseg.local.objects.pairs import count_pairs, values_of
 from bigseg.ops.base import value_of
 from bigseg.ops.counting.statistics import folded
@@ -32,7 +32,6 @@ ERROR_KEYS = ("mse", "rmse", "mae")
 MATCH_KEYS = ("tp", "fp", "fn", "precision", "recall", "f1", "ap", "panoptic_quality")
 OBJECT_KEYS = ("rand_error", "rand_precision", "rand_recall", "vi", "vi_split", "vi_merge", "ap_mean")
 MOST_CLASSES = 256
-MOST_PAIRS = 2_000_000
 PAIR_BYTES = 150
 Figures = dict[str, Any]
 
@@ -82,12 +81,11 @@ class CollectOverlaps:
 
 @dataclass(frozen=True)
 class FromOverlaps:
-    """Figures of classes or objects from all pairs; ``pairs`` names what gathered them."""
+    """Figures of classes from all pairs; ``pairs`` names what gathered them."""
 
     name: str
     pairs: str
     dtypes: tuple[str, str]
-    figures: Callable[[Array, Array, Array], tuple[Figures, Mapping[str, Array]]]
     most: int
     counts: Mapping[str, int] | None = None
 
@@ -109,14 +107,13 @@ class FromOverlaps:
         total = sum(self.counts.values())
         if total > self.most:
             raise ValuesError(
-                f"step {self.name!r}: {total} pairs of labels: expected {self.most} at most, as their figures are "
-                "found in one task; for classes say kind: objects if these are labels; for objects evaluate a region, "
-                "or make the table with a contingency step"
+                f"step {self.name!r}: {total} pairs of classes: expected {self.most} at most; say kind: objects if "
+                "these are labels"
             )
         parts = [space.scratch.read(self.pairs, number, ["0"])["0"] for number in range(len(self.counts))]
         rows = np.concatenate(parts, axis=1)
         true, found = (values_of(keys, np.dtype(name)) for keys, name in zip(rows[:2], self.dtypes, strict=True))
-        return finished(self.name, space, lambda: self.figures(true, found, rows[2].astype(np.int64)))
+        return finished(self.name, space, lambda: class_figures(true, found, rows[2].astype(np.int64)))
 
 
 @dataclass(frozen=True)
@@ -284,36 +281,6 @@ def class_figures(true: Array, found: Array, voxels: Array) -> tuple[Figures, Ma
         wrong = 1 - known["accuracy"]
         return known | _shares(one) | {"mse": wrong, "rmse": sqrt(wrong), "mae": wrong}, table
     return known | _shares({name: float(np.mean(column)) for name, column in found_all._asdict().items()}), table
-
-
-def object_figures(true: Array, found: Array, voxels: Array) -> tuple[Figures, Mapping[str, Array]]:
-    """Figures of objects from pairs; one row an overlap at which objects are matched."""
-    agreed = partition(true, found, voxels)
-    at = matches(true, found, voxels)
-    quality = share(2 * at.tp, 2 * at.tp + at.fp + at.fn)
-    table = {
-        "overlap": np.array(OVERLAPS),
-        "tp": at.tp,
-        "fp": at.fp,
-        "fn": at.fn,
-        "precision": share(at.tp, at.tp + at.fp),
-        "recall": share(at.tp, at.tp + at.fn),
-        "f1": quality,
-        "ap": share(at.tp, at.tp + at.fp + at.fn),
-        "panoptic_quality": quality * at.overlap,
-    }
-    known: Figures = {
-        "objects": int(at.tp[0] + at.fp[0]),
-        "objects_true": int(at.tp[0] + at.fn[0]),
-        "rand_error": agreed.rand_error,
-        "rand_precision": agreed.rand_precision,
-        "rand_recall": agreed.rand_recall,
-        "vi": agreed.split + agreed.merge,
-        "vi_split": agreed.split,
-        "vi_merge": agreed.merge,
-        "ap_mean": float(np.mean(table["ap"])),
-    }
-    return known | {name: table[name][0].item() for name in MATCH_KEYS}, table
 
 
 def finished(

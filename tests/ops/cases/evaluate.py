@@ -112,6 +112,18 @@ def of_objects(x: np.ndarray) -> dict[str, Any]:
     return wanted | {"ap_mean": np.mean(aps), "objects": found.max(), "objects_true": true.max()}
 
 
+def of_errors(x: np.ndarray) -> np.ndarray:
+    """Where scores above a threshold and a mask agree: true negative, positive, false positive, negative."""
+    true, found = smooth(x) > 130, x > 125
+    cases = [~true & ~found, true & found, ~true & found, true & ~found]
+    return np.select(cases, [1, 2, 3, 4]).astype(np.uint8)
+
+
+def of_wrong_classes(x: np.ndarray) -> np.ndarray:
+    true, found = np.digitize(smooth(x), (115, 135)), np.digitize(x, (120, 150))
+    return np.where(true == 0, 0, np.where(true == found, 1, 2)).astype(np.uint8)
+
+
 def of_values(x: np.ndarray) -> dict[str, Any]:
     true, found = smooth(x).ravel().astype(np.float64), x.ravel().astype(np.float64)
     return {
@@ -182,6 +194,22 @@ CASES = [
         ),
         of_objects,
         name="objects",
+    ),
+    Case(
+        "error_map",
+        lambda n: chain(TRUTH, Step("result", op("error_map", truth="truth", threshold=125), ("input",))),
+        of_errors,
+        name="scores",
+    ),
+    Case(
+        "error_map",
+        lambda n: chain(
+            CLASSES,
+            Step("found", op("multi_threshold", values=(120, 150)), ("input",)),
+            Step("result", op("error_map", truth="truth", ignore=0)),
+        ),
+        of_wrong_classes,
+        name="classes",
     ),
     Case(
         "evaluate",
