@@ -46,6 +46,8 @@ class Blame:
 
     def count(self, unit: int, cause: str, detail: str = "", error: BlockError | None = None) -> bool:
         """One more failure; gives back whether the unit is left out from now on."""
+        if unit in self.left_out:
+            return True  # of a scheduler of somebody else's, which tries again by itself before it is told
         counts = self.counts[unit]
         counts[cause] += 1
         if detail or cause != "lost":

@@ -52,7 +52,11 @@ WINDOW = 3
 """Tasks a thread in flight: one running, one waiting, one on its way back."""
 TASK_SECONDS = 0.7
 """Aim of a task's length; between 0.5 and 2 s both overhead and loss at a kill are small."""
+LEAST_SECONDS = 0.02
+"""No task is shorter where there are bricks enough: four times what it costs by itself."""
 MOST_BLOCKS = 256
+MOST_AHEAD = 4096
+"""Bricks looked at to see whether a stage is near its end."""
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
 WORKERS_SECONDS = 60
@@ -65,6 +69,8 @@ UNIT_SECONDS = 1800.0
 """After so long a unit that does not end is taken for hung, if it is also `MOST_TIMES` the longest of its stage that
 did end. ``bigseg.unit-seconds`` in Dask's configuration, or DASK_BIGSEG__UNIT_SECONDS, is a limit instead of both."""
 MOST_TIMES = 20.0
+MOST_BYTES = 1 << 20
+"""Of a scheduler file; Dask's have 500 and some 300 a worker."""
 TASKS_KEPT = 500
 """Dask's scheduler remembers the names of so many tasks before they are dropped (by itself 100,000, 0.5 KiB each)."""
 _NOTHING: Iterator[Sequence[int]] = iter(())
@@ -83,9 +89,10 @@ SETTINGS = {
     "distributed.admin.tick.limit": "60 s",
     "distributed.worker.profile.enabled": False,
     "distributed.admin.log-length": 200,
-    "distributed.admin.low-level-log-length": 200,
+    "distributed.admin.low-level-log-length": 10,
     "distributed.admin.system-monitor.log-length": 600,
     "distributed.diagnostics.computations.max-history": 1,
+    "distributed.diagnostics.computations.nframes": 0,
     "distributed.diagnostics.erred-tasks.max-history": 10,
 }
 """Nothing that grows with time (profiles, logs). A task whose worker died comes back to the driver, which knows what
@@ -116,6 +123,8 @@ class DaskExecutor:
     where : the cluster's name for people.
     owned : a cluster that was started for this run; closed with the executor.
     """
+
+    distant = True
 
     def __init__(self, client: Client, where: str, owned: Any = None) -> None:
         self.client = client
@@ -219,12 +228,18 @@ class _Flight:
         self.client = executor.client
         self.flying: dict[Future, list[int]] = {}
         self.again: deque[list[int]] = deque()
+        self.ahead: deque[Sequence[int]] = deque()
         self.finished = as_completed(loop=self.client.loop)
         self.blame = Blame(work.stage)
         self.boxes = Boxes(boxes_of(work) or executor.scratch())
         self.limit: float | None = dask.config.get("bigseg.unit-seconds", None)
         self.seconds = self.longest = 0.0
         self.tasks = self.done = 0
+        self.name = f"{work.stage}-{os.urandom(8).hex()}"
+        self.late = 0
+        """The exit code to leave with, when nothing more begins because it would not end in time."""
+        self.dropped = False
+        """Whether units of this stage were given up for that."""
         self._looked = self._watched = time.monotonic()
         self._alone: float | None = None
 
@@ -234,9 +249,12 @@ class _Flight:
         while True:
             if leaving.asked():
                 grace = min(grace, time.monotonic() + leaving.GRACE_SECONDS)
-                self._forget_waiting()
+                self._begin_nothing()
             elif self.blame.hopeless(self.done):
                 break
+            elif self.late or leaving.too_late(self.longest):
+                self.late = self.late or leaving.too_late(self.longest)
+                self._begin_nothing()
             else:
                 self._submit()
             if not self.flying or time.monotonic() > grace:
@@ -259,8 +277,8 @@ class _Flight:
                 self.again += [rest] if rest else []
             elif error is not None:
                 raise error
-        if leaving.asked():
-            raise leaving.Stopped(leaving.asked())
+        if leaving.asked() or (self.late and (self.dropped or self.again)):
+            raise leaving.Stopped(leaving.asked() or self.late)
         if (failed_ones := self.blame.error()) is not None:
             raise failed_ones
 
@@ -276,7 +294,9 @@ class _Flight:
                 key_split.cache_clear()  # it would keep the name of every task
             key = f"{self.work.stage}-{units[0]}-{os.urandom(4).hex()}"
             folder = str(self.boxes.folder)
-            future = self.client.submit(run_units, self.work, units, folder=folder, key=key, pure=False)
+            future = self.client.submit(
+                run_units, self.work, units, folder=folder, flight=self.name, key=key, pure=False
+            )
             self.flying[future] = units
             self.finished.add(future)
 
@@ -285,24 +305,47 @@ class _Flight:
         while self.again:
             if units := self.blame.units(self.again.popleft()):
                 return units
-        units = list(next(self.queue, ()))
+        units = list(self.ahead.popleft() if self.ahead else next(self.queue, ()))
         if units and self.seconds:
-            wanted = min(MOST_BLOCKS, int(TASK_SECONDS / max(self.seconds, 1e-4)))
-            for brick in islice(self.queue, max(0, wanted // len(units) - 1)):
-                units += brick
+            each = len(units) * max(self.seconds, 1e-4)
+            further = min(MOST_BLOCKS // len(units), int(TASK_SECONDS / each)) - 1
+            for _ in range(self._share(further, int(LEAST_SECONDS / each))):
+                units += self.ahead.popleft()
         return units
 
-    def _forget_waiting(self) -> None:
-        """Give up tasks that no worker has begun, as far as can be seen: they would take the grace of others."""
+    def _share(self, further: int, least: int) -> int:
+        """How many further bricks a task takes: fewer where the last are to be shared out, at the end of a stage.
+
+        Of eight blocks on two threads, six alone and two together would be five and three.
+        """
+        if further < 1:
+            return 0
+        threads = self.executor.workers
+        reach = min(threads * (further + 1), MOST_AHEAD)
+        self.ahead += islice(self.queue, max(0, reach - len(self.ahead)))
+        left = len(self.ahead)
+        if left < reach:
+            further = min(further, max(least, (left + 1) // (2 * threads)))
+        return min(further, left)
+
+    def _begin_nothing(self) -> None:
+        """Let no worker begin another unit: those that wait would take the grace of those that are at work.
+
+        Workers are told, and hand tasks back as far as they are done: a task that is cancelled may just have begun,
+        and what it has done would be lost.
+        """
         if self.again or self.queue is not _NOTHING:
+            self.dropped |= bool(self.again or self.ahead) or next(self.queue, None) is not None
             self.again.clear()
+            self.ahead.clear()
+            if self.queue is not _NOTHING and self.flying:
+                threading.Thread(target=self._tell, name="bigseg leaving", daemon=True).start()
             self.queue = _NOTHING
-            begun = {record["unit"] for record in self.boxes.read().values()}
-            waiting = [future for future, units in self.flying.items() if begun and not begun & set(units)]
-            waiting = [future for future in waiting if not future.done()]
-            self.client.cancel(waiting)
-            for future in waiting:
-                del self.flying[future]
+
+    def _tell(self) -> None:
+        """Tell all workers; one that holds its GIL answers late."""
+        with suppress(Exception):  # of a cluster that is going: the grace ends it
+            self.client.run(begin_nothing, self.name, on_error="ignore")
 
     def _next(self, grace: float) -> Future | None:
         """The next future that is done, as long as there are workers; None when something else has happened."""
@@ -362,7 +405,10 @@ class _Flight:
         """What a task gave back, or why it did not."""
         what = f"stage {self.work.stage}, unit" + (f"s {units[0]} to {units[-1]}" if units[1:] else f" {units[0]}")
         try:
-            return self._gathered(future)
+            done, failed = self._gathered(future)
+            if failed is None and len(done) < len(units):  # its worker was told to begin nothing
+                self.again.append(units[len(done) :])
+            return done, failed
         except CancelledError as error:
             raise _lost(self.executor.where, error) from error
         except KilledWorker as error:
@@ -371,20 +417,24 @@ class _Flight:
         except OSError:
             raise
         except Exception as error:
-            failed = ComputeError(
+            unknown = ComputeError(
                 f"{what} could not be run on a worker ({type(error).__name__}: {error}): workers need the same bigseg "
                 "and libraries as this process; mend them and run the same command again"
             )
-            failed.add_note("".join(traceback.format_exception(error)))
-            raise failed from error
+            unknown.add_note("".join(traceback.format_exception(error)))
+            raise unknown from error
 
     def _killed(self, units: list[int], worker: str) -> None:
         """The scheduler gives a task up because its worker died: ask again, for the unit that it died at alone."""
         struck = set(self._look()) & set(units)
-        if not struck and len(units) == 1 and not self.boxes.knows(worker):
-            self.blame.count(units[0], "lost", f"the last at {worker}")  # its files are not to be seen from here
-        self.again += [[unit] for unit in struck]
-        self.again.append([unit for unit in units if unit not in struck])
+        rest = [unit for unit in units if unit not in struck]
+        apart = list(struck)
+        if not struck and not self.boxes.knows(worker):  # its files are not to be seen from here
+            if len(units) == 1:
+                self.blame.count(units[0], "lost", f"the last at {worker}")
+            apart, rest = units, []  # each alone, so that each is counted alone
+        self.again += [[unit] for unit in apart]
+        self.again += [rest] if rest else []
 
     def _gathered(self, future: Future) -> tuple[list[Done], BigsegError | None]:
         """The result of a finished task; it is computed again where its worker went before handing it over."""
@@ -406,12 +456,25 @@ def boxes_of(work: Work) -> Path | None:
     return folder / "workers" if folder is not None and folder.is_dir() else None
 
 
-def run_units(work: Work, units: Sequence[int], folder: str = "") -> tuple[list[Done], BigsegError | None]:
+_stopped: set[str] = set()
+"""In a worker: flights of which it begins no unit any more."""
+
+
+def begin_nothing(flight: str) -> None:
+    """Runs on every worker of a run that leaves."""
+    _stopped.add(flight)
+
+
+def run_units(
+    work: Work, units: Sequence[int], folder: str = "", flight: str = ""
+) -> tuple[list[Done], BigsegError | None]:
     """What runs on a worker: the units of one task, up to the first error; errors travel as values."""
     done: list[Done] = []
     box = _box(folder)
     try:
         for unit in units:
+            if flight in _stopped:
+                break
             box.begin(work.stage, unit)
             done.append(attempt(work, unit))
     except BigsegError as error:
@@ -550,10 +613,19 @@ async def _who_answers(address: str, security: Any) -> str:
 
 
 def _address_in(path: str) -> str:
-    """The address in a file that a scheduler wrote."""
+    """The address in a file that a scheduler wrote: a regular file, of which no more is read than one may hold."""
     try:
-        return str(json.loads(Path(path).read_text())["address"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not Path(path).is_file():  # a device gives bytes for ever, a pipe none
+            raise ValueError("it is no regular file" if Path(path).exists() else "there is no such file")
+        with Path(path).open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"it is longer than {MOST_BYTES} bytes")
+        address = json.loads(text)["address"]
+        if not isinstance(address, str):
+            raise ValueError("its address is no text")
+        return address
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"scheduler file {path} cannot be read ({type(error).__name__}: {error}): expected what `dask scheduler "
             "--scheduler-file` writes; wait until the scheduler has started"

@@ -1,10 +1,12 @@
 """Leaving a run in order: executors take no new blocks and hand over what is in flight.
 
-Who is asked to leave (a signal, the end of the walltime) says so here; executors look between two blocks.
+Who is asked to leave (a signal, the end of the walltime) says so here; executors look between two blocks. Where the
+end is known they begin no block that would not end before it: its work would be lost.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +26,8 @@ class Stopped(BaseException):
 class _State:
     asked = 0
     inside = 0
+    until = float("inf")
+    exit_code = 0
 
 
 def ask(exit_code: int) -> bool:
@@ -33,13 +37,23 @@ def ask(exit_code: int) -> bool:
 
 
 def forget() -> None:
-    """A new run: nobody has asked."""
-    _State.asked = 0
+    """A new run: nobody has asked, and no end is known."""
+    _State.asked, _State.until = 0, float("inf")
 
 
 def asked() -> int:
     """The exit code to leave with, or 0."""
     return _State.asked
+
+
+def before(moment: float, exit_code: int) -> None:
+    """Begin nothing that would not end before a moment of the system's clock; leave with an exit code instead."""
+    _State.until, _State.exit_code = moment, exit_code
+
+
+def too_late(seconds: float) -> int:
+    """The exit code to leave with if what takes so long would not end in time, or 0."""
+    return _State.exit_code if time.time() + seconds > _State.until else 0
 
 
 @contextmanager

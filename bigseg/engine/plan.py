@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bigseg.engine.decoding import reading
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
+from bigseg.engine.order import Bricks, Order, Singles
 from bigseg.engine.source import DECODE_NS, Read
 from bigseg.engine.visit import ordered, working_memory
 from bigseg.engine.work import Limits, PassWork, PyramidWork, ReduceWork, Take, Work
@@ -34,11 +35,13 @@ from bigseg.storage.volume import Volume
 if TYPE_CHECKING:
     import pandas as pd
 
-BASELINE = 440 << 20
-"""Resident bytes of a worker beside its arrays and its cache: 200 MiB of imports, 60 of compiled kernels, 60 of
-TensorStore's and Dask's own, and what decoding and the allocator hold for a while (measured: 310 to 410 MiB)."""
+BASELINE = 312 << 20
+"""Resident bytes of a worker beside its arrays and its cache. Measured with blocks of 40^3, which take next to nothing:
+141 MiB when it has started, 220 to 230 when it has loaded compiled kernels, 45 more when it has compiled them itself,
+and 45 more from the first table on (pyarrow). ``python -m tests.faults.run --only R11``."""
 RETAINED = 64 << 20
-"""What the allocator of a worker keeps of a pass while a reduction runs (measured: 20 to 50 MiB)."""
+"""What the allocator of a worker keeps of a pass while a reduction runs, at most (measured: 20 to 50 MiB); never more
+than the pass took."""
 READ_NS, WRITE_NS = 1.2, 3.0
 """Nanoseconds a byte to decode a block from the store, and to encode and write it durably, on one core."""
 WRITE_COPIES = 1.3
@@ -66,9 +69,13 @@ class Stage:
     """Voxels of the output it covers, for the rate."""
     start: Callable[[Values], Work] = field(repr=False, compare=False)
     """Creates the outputs where they do not exist and gives the work for the workers."""
-    order: tuple[tuple[int, ...], ...] = field(default=(), repr=False, compare=False)
+    order: Order = field(default=(), repr=False, compare=False)
     needs: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Earlier stages whose partial results it may read: all below it; a pyramid reads none."""
+    after: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Earlier stages whose images it reads: of a pyramid's level, those that write the levels below."""
+    light: ReduceWork | None = field(default=None, repr=False, compare=False)
+    """Of a reduction that takes little: its work before `start`, so that one task can do several stages."""
 
 
 @dataclass(frozen=True)
@@ -368,7 +375,7 @@ def make_plan(
     if not graph.reads_chunks():
         limits = replace(limits, cache=0)
     brick = brick or (1,) * len(grid.block)
-    order = tuple(tuple(numbers) for numbers in grid.bricks(brick))
+    order = Bricks(grid, brick)
     space = Workspace(grid, scratch, folder)
     stages: list[Stage] = []
     last = max(
@@ -379,7 +386,7 @@ def make_plan(
     )
     for level in range(last + 1):
         for reduction in graph.order:
-            stages += _reduction(reduction, graph, space, limits) if graph.level(reduction) == level else ()
+            stages += _reduction(reduction, graph, space, limits, stages) if graph.level(reduction) == level else ()
         taken = [node for node in graph.collects if graph.level(node) == level]
         written = [write for write in graph.writes if graph.level(write.field) == level]
         if taken or written:
@@ -387,7 +394,7 @@ def make_plan(
     stages = with_all_needs(stages)
     for write in graph.writes:
         if write.pyramid:
-            stages += _pyramid(write, grid, limits)
+            stages += _pyramid(write, grid, limits, f"pass-{graph.level(write.field) + 1}")
     return Plan(tuple(stages), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick)
 
 
@@ -400,7 +407,7 @@ def _pass(
     space: Workspace,
     limits: Limits,
     brick: Shape,
-    order: tuple[tuple[int, ...], ...],
+    order: Order,
 ) -> Stage:
     grid = space.grid
     memo: dict[int, Field] = {}
@@ -479,35 +486,38 @@ def reduction_names(node: Reduction, grid: Grid) -> list[str]:
     return [node.name]
 
 
-def _reduction(node: Reduction, graph: Graph, space: Workspace, limits: Limits) -> Iterable[Stage]:
+def _reduction(
+    node: Reduction, graph: Graph, space: Workspace, limits: Limits, before: Sequence[Stage]
+) -> Iterable[Stage]:
     """One stage, or one a round."""
+    taken = (stage.memory - BASELINE - limits.cache for stage in before if stage.kind == "pass")
+    retained = min(RETAINED, max(taken, default=RETAINED))
     units = node.kernel.units(space.grid)
     rounds = units if isinstance(units, tuple) else (units,)
     names = reduction_names(node, space.grid)
     needs = graph.needs([node], graph.level(node))
     for number, (name, count) in enumerate(zip(names, rounds, strict=True)):
-
-        def start(values: Values, name: str = name, first: int = sum(rounds[:number])) -> Work:
-            return ReduceWork(name, node.kernel.bind(values), space, limits, first)
-
+        work = ReduceWork(name, node.kernel, space, limits, sum(rounds[:number]))
         yield Stage(
             name,
             "reduction",
             f"reduce {', '.join(item.name for item in node.inputs)}",
             count,
-            BASELINE + RETAINED + limits.cache + node.kernel.memory(space.grid),
+            BASELINE + retained + limits.cache + node.kernel.memory(space.grid),
             0,
             1.0,
             0,
             0,
-            start,
-            tuple((unit,) for unit in range(count)),
+            work.bind,
+            Singles(count),
             (*needs, *names[:number]),
+            light=work if getattr(node.kernel, "light", False) else None,
         )
 
 
-def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
-    spec = write.field.spec
+def _pyramid(write: Write, grid: Grid, limits: Limits, written: str) -> Iterable[Stage]:
+    """A stage a level; ``written`` is the one that writes the finest."""
+    spec, below_it = write.field.spec, [written]
     method: Literal["mean", "mode"] = "mean" if spec.kind == "image" else "mode"
     levels = list(levels_of(spec))
     limits = replace(limits, cache=0)  # every chunk below is read once
@@ -540,5 +550,7 @@ def _pyramid(write: Write, grid: Grid, limits: Limits) -> Iterable[Stage]:
             prod(target.shape) * size,
             prod(source.shape),
             start,
-            tuple((unit,) for unit in range(len(cells))),
+            Singles(len(cells)),
+            after=tuple(below_it),
         )
+        below_it.append(name)

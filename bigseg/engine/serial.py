@@ -14,6 +14,7 @@ class SerialExecutor:
     """Runs every unit in this process, in order."""
 
     workers = 1
+    distant = False
     where = "this process"
 
     def run(self, work: Work, bricks: Iterable[Sequence[int]]) -> Generator[Done]:
@@ -24,16 +25,16 @@ class SerialExecutor:
         BigsegError
             The first error a unit met; a `BlockError` only when all other units are done.
         Stopped
-            When this process was asked to leave.
+            When this process was asked to leave, or what is left of its time is less than the longest unit took.
         """
-        blame, done = Blame(work.stage), 0
+        blame, done, longest = Blame(work.stage), 0, 0.0
         with leaving.in_order():
             for brick in bricks:
                 for unit in brick:
-                    if leaving.asked():
-                        raise leaving.Stopped(leaving.asked())
+                    if code := leaving.asked() or leaving.too_late(longest):
+                        raise leaving.Stopped(code)
                     if (found := self._tried(work, unit, blame)) is not None:
-                        done += 1
+                        done, longest = done + 1, max(longest, found.seconds)
                         yield found
                 if blame.hopeless(done):
                     break

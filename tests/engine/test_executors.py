@@ -28,7 +28,7 @@ from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.work import Done
 from bigseg.errors import BigsegError, BlockError, ComputeError, StorageError, UsageError, ValuesError
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Settings, choose_executor
+from bigseg.pipeline.prepared import Settings, choose_executor
 from tests.faults import chain
 from tests.faults.driver import Child, fast_folder
 

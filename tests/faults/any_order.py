@@ -27,12 +27,14 @@ import bigseg
 from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Settings, run_prepared
+from bigseg.pipeline.prepared import Settings
+from bigseg.pipeline.running import run_prepared
 from tests.faults import chain
 from tests.faults.driver import fast_folder
 from tests.faults.run import Row
 
 TESTS = ("R15",)
+BESIDE = True
 
 
 class _Cut(BaseException):

@@ -40,6 +40,11 @@ def _run(*more: object, pipeline: str = "p.yaml", volume: str = "v.zarr", out: s
     return ("run", pipeline, "-i", volume, "-o", out, "--workers", 0, *more)
 
 
+def _pipe(name: str) -> str:
+    os.mkfifo(name)
+    return name
+
+
 def _with(volume: str) -> tuple[object, ...]:
     return _run(volume=volume)
 
@@ -204,6 +209,17 @@ OPTIONS: dict[str, Case] = {
     "cluster without TLS": Case(lambda: (*_run()[:-2], "--scheduler", "tcp://192.0.2.1:8786"), 2, "--insecure"),
     "cluster file without TLS": Case(
         lambda: (*_run()[:-2], "--scheduler-file", _file("s.json", '{"address": "tcp://192.0.2.1:8786"}')), 2, "TLS"
+    ),
+    "cluster file that is a device": Case(lambda: (*_run()[:-2], "--scheduler-file", "/dev/zero"), 2, "regular file"),
+    "cluster file that is a pipe": Case(lambda: (*_run()[:-2], "--scheduler-file", _pipe("s.json")), 2, "regular file"),
+    "cluster file of megabytes": Case(
+        lambda: (*_run()[:-2], "--scheduler-file", _file("s.json", '{"address": "' + "x" * (2 << 20))), 2, "longer"
+    ),
+    "cluster file of brackets": Case(
+        lambda: (*_run()[:-2], "--scheduler-file", _file("s.json", "[" * 500_000)), 2, "cannot be read"
+    ),
+    "cluster file with another address": Case(
+        lambda: (*_run()[:-2], "--scheduler-file", _file("s.json", '{"address": ["tcp://127.0.0.1:1"]}')), 2, "no text"
     ),
 }
 OUTPUTS: dict[str, Case] = {

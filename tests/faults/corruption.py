@@ -21,6 +21,7 @@ from tests.faults.driver import fast_folder
 from tests.faults.run import Row
 
 TESTS = ("R3",)
+BESIDE = True
 SHAPE, BLOCK = (40, 48, 144), 16
 KINDS = ("flip", "cut", "empty", "gone", "swapped", "stale")
 LENGTHS = ("cut", "empty", "gone")

@@ -25,6 +25,7 @@ from tests.faults.io_errors import Bench
 from tests.faults.run import Row
 
 TESTS = ("R4",)
+BESIDE = True
 SHAPE, BLOCK = (20, 24, 136), 20
 DISK = 8 << 20
 

@@ -26,6 +26,7 @@ from tests.faults.driver import fast_folder
 from tests.faults.run import Row
 
 TESTS = ("R8",)
+BESIDE = True
 SHAPE, BLOCK = (20, 24, 136), 20
 
 
@@ -51,7 +52,7 @@ class Start:
     def run(self, observe: Callable[..., None] = lambda summary, done, units: None) -> None:
         """Start or continue."""
         known = dict(folders.versions())
-        with mock.patch("bigseg.pipeline.running.versions", return_value={**known, **self.versions}):
+        with mock.patch("bigseg.pipeline.record.versions", return_value={**known, **self.versions}):
             Pipeline.from_dict(self.pipeline).run(
                 self.volume, self.out, **{"report": False, **self.options}, observe=observe
             )

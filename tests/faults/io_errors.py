@@ -29,6 +29,7 @@ from tests.faults.driver import Watched, fast_folder
 from tests.faults.run import Row
 
 TESTS = ("R5",)
+BESIDE = True
 SHAPE, BLOCK = (20, 24, 136), 20
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES)
 CALLS = ("open", "write", "fsync", "close", "rename", "readdir", "read")

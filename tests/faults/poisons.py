@@ -1,7 +1,8 @@
 """Blocks that end, fill, stall or fail whoever computes them, until they are healed.
 
 The poison is a function for ``map_block``. It strikes in the block that holds the voxel `MARK`, as long as a file, its
-cure, is absent; so the same pipeline, and with it the same run, can be healed and continued.
+cure, is absent; so the same pipeline, and with it the same run, can be healed and continued. The kind ``slow`` delays
+every block.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ MARK = 255
 SIDE, BLOCK = 32, 8
 POISONED = 21
 """The block that holds the mark."""
+TALL, FLAT = 300, 32
+"""Voxels of a volume of ten blocks in a row, large enough for a pyramid."""
 KINDS = ("segfault", "memory", "asleep", "error")
 
 
-def poison(array: np.ndarray, kind: str, cure: str, seconds: float = 1e6) -> np.ndarray:
+def poison(array: np.ndarray, kind: str, cure: str, seconds: float = 1e6, mark: int = MARK) -> np.ndarray:
     """Half of each value; what the kind says where the mark is."""
     import ctypes
     import os
     import time
 
-    if array.max() == 255 and not os.path.exists(cure):
+    if kind == "slow" and not os.path.exists(cure):
+        time.sleep(seconds)
+    elif array.max() == mark and not os.path.exists(cure):
         if kind == "segfault":
             ctypes.string_at(0)
         elif kind == "memory":
@@ -52,6 +57,12 @@ def make_volume(path: Path) -> Path:
     return store(path, array, (BLOCK,) * 3)
 
 
+def make_tall(path: Path) -> Path:
+    """Ten blocks of noise in a row."""
+    array = np.random.default_rng(3).integers(0, 200, (TALL, FLAT, FLAT)).astype(np.uint8)
+    return store(path, array, (FLAT,) * 3)
+
+
 def pipeline(kind: str, cure: Path, seconds: float = 1e6) -> Pipeline:
     """The poison, then labels of what is bright: stages that need every block of the first."""
     parameters = {"kind": kind, "cure": str(cure), "seconds": seconds}
@@ -62,3 +73,16 @@ def pipeline(kind: str, cure: Path, seconds: float = 1e6) -> Pipeline:
         {"id": "regions", "op": "regions", "intensity": "input"},
     ]
     return Pipeline.from_dict({"version": 1, "steps": steps, "save": ["half", "objects"]})
+
+
+def late_pipeline(cure: Path, mark: int) -> Pipeline:
+    """The poison in the second pass, where a label is; a stored image of the first, which does not need it."""
+    parameters = {"kind": "error", "cure": str(cure), "mark": mark}
+    steps: list[dict[str, Any]] = [
+        {"id": "bright", "op": "threshold", "above": 190},
+        {"id": "objects", "op": "label", "from": "bright"},
+        {"id": "halves", "op": "map_block", "from": "objects", "function": poison, "parameters": parameters},
+        {"id": "again", "op": "label", "from": "halves"},
+        {"id": "regions", "op": "regions", "intensity": "input"},
+    ]
+    return Pipeline.from_dict({"version": 1, "steps": steps, "save": ["bright", "objects", "again"]})

@@ -6,6 +6,7 @@ Every module of this package may take part: it has a function ``full`` without p
     from tests.faults.run import Row
 
     TESTS = ("R13",)                      # which lines of the reliability bar it covers; for --only
+    BESIDE = True                         # another module may run at the same time; False if it is not said
 
     def full() -> Row | Iterable[Row]:
         ...
@@ -13,21 +14,29 @@ Every module of this package may take part: it has a function ``full`` without p
 
 An injection is one fault that was put in (a kill, a flipped bit, a refused call, a drawn example); it has passed if
 everything held that must hold after it. ``passed < injections`` fails the whole; ``note`` holds what else was
-measured, in a few words, or why something was not run here. Modules run one after the other in the order of `TESTS`,
-each may use two cores and, all told, ten minutes. Scratch belongs under `tests.faults.driver.fast_folder` and is
-removed by who made it. Short forms of the same checks run under pytest, from ``test_*.py`` beside the module.
+measured, in a few words, or why something was not run here. Each module runs in a process of its own, in the order of
+`TESTS`: first, two at a time, those that compute in one process and measure no time (``BESIDE``), then the others one
+by one, which may use two cores each. One that takes longer than `LIMIT` is ended and has failed. Scratch belongs under
+`tests.faults.driver.fast_folder` and is removed by who made it. Short forms of the same checks run under pytest, from
+``test_*.py`` beside the module.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import os
 import pkgutil
 import platform
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -35,6 +44,10 @@ from typing import NamedTuple
 import tests.faults
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+LIMIT = 1500.0
+"""Seconds that a module may take."""
+TOGETHER = 2
+"""Modules at a time, of those that allow it."""
 
 
 class Row(NamedTuple):
@@ -83,6 +96,42 @@ def rows_of(module: ModuleType) -> list[Row]:
     return rows
 
 
+def rows_apart(module: ModuleType) -> list[Row]:
+    """Run one module in a process of its own, so that a crash or a hang of it is one failure and not the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, began = Path(folder) / "rows.json", time.perf_counter()
+        command = [sys.executable, "-m", "tests.faults.run", "--module", module.__name__, "--rows", str(file)]
+        process = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2], start_new_session=True)
+        try:
+            how = f"ended with {process.wait(LIMIT)}"
+        except subprocess.TimeoutExpired:
+            how = f"took longer than {LIMIT:.0f} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if file.exists():
+            return [Row(*item) for item in json.loads(file.read_text())]
+        seconds = time.perf_counter() - began
+        return [Row("/".join(module.TESTS), f"{module.__name__} {how}", 1, 0, seconds=seconds)]
+
+
+def rows_of_all(chosen: Sequence[ModuleType]) -> list[Row]:
+    """Run modules, those together that may."""
+    beside = [module for module in chosen if getattr(module, "BESIDE", False)]
+
+    def one(module: ModuleType) -> list[Row]:
+        print(f"{module.__name__}: {', '.join(module.TESTS)}", flush=True)
+        found = rows_apart(module)
+        lines = [f"  {row.test}: {row.what}: {row.passed} of {row.injections}, {row.seconds:.0f} s" for row in found]
+        print("\n".join(lines), flush=True)
+        return found
+
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        rows = [row for found in pool.map(one, beside) for row in found]
+    return rows + [row for module in chosen if module not in beside for row in one(module)]
+
+
 def table(rows: Sequence[Row]) -> str:
     """The summary as Markdown."""
     lines = ["| test | injected | injections | passed | seconds | notes |", "|---|---|--:|--:|--:|---|"]
@@ -94,14 +143,17 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(rows: Sequence[Row]) -> str:
+def page(rows: Sequence[Row], seconds: float) -> str:
     """RESULTS.md."""
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[2]
     head = (
         "# Faults: what was injected, and what held\n\n"
         f"`make faults` (`python -m tests.faults.run`), {time.strftime('%Y-%m-%d', time.gmtime())}, "
-        f"Python {platform.python_version()}, {platform.system()}.\n\n"
+        f"Python {platform.python_version()}, {platform.system()}, {cores} cores: {seconds / 60:.0f} minutes "
+        f"(mean load of the last 15: {load:.1f}).\n\n"
         "An injection has passed if everything held that must hold after it: golden decoded voxels and table rows, "
-        "nothing that is journalled computed again, nothing incomplete that looks complete, no file left over.\n\n"
+        "nothing that is journalled computed again, nothing incomplete that looks complete, no file left over. "
+        "`python -m tests.faults.run --only R1` runs one line of the table.\n\n"
     )
     tail = (
         "\nNot covered: power loss (only the order of fsync and rename is checked), Lustre, GPFS and S3, network "
@@ -115,19 +167,21 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="R1", help="of these tests alone; writes no page")
     parser.add_argument("--out", type=Path, default=None, help=f"the page to write (default: {RESULTS.name})")
+    parser.add_argument("--module", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    rows: list[Row] = []
-    for module in modules():
-        if not chosen.only or set(chosen.only) & set(module.TESTS):
-            print(f"{module.__name__}: {', '.join(module.TESTS)}", flush=True)
-            found = rows_of(module)
-            for row in found:
-                print(f"  {row.test}: {row.what}: {row.passed} of {row.injections}, {row.seconds:.0f} s", flush=True)
-            rows += found
+    if chosen.module:
+        chosen.rows.write_text(json.dumps(rows_of(importlib.import_module(chosen.module))))
+        return 0
+    began = time.perf_counter()
+    wanted = [module for module in modules() if not chosen.only or set(chosen.only) & set(module.TESTS)]
+    rows = rows_of_all(wanted)
+    seconds = time.perf_counter() - began
     print(table(rows))
+    print(f"{seconds / 60:.1f} minutes")
     out = chosen.out or (None if chosen.only else RESULTS)
     if out is not None:
-        out.write_text(page(rows))
+        out.write_text(page(rows, seconds))
     return 0 if rows and all(row.passed == row.injections for row in rows) else 1
 
 

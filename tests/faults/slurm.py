@@ -1,4 +1,4 @@
-"""R9 on a real Slurm: walltime, preemption, scancel of workers and of the driver, requeues.
+"""A Slurm for R9, whose jobs are in `tests.faults.slurm_runs`.
 
 A Slurm of one node with munge, two partitions (the second preempts the first) and all its files in one folder is
 started on this machine, without systemd and as root; it is ended by process number. Needs Debian's ``slurm-wlm`` and
@@ -7,7 +7,6 @@ started on this machine, without systemd and as root; it is ended by process num
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,17 +17,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bigseg.pipeline.pipeline import Pipeline
-from tests.faults import chain
-from tests.faults.driver import ROOT, environment
-from tests.faults.run import Row
+from tests.faults.driver import environment
 
-TESTS = ("R9",)
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
-DEPLOY = ROOT / "deploy" / "slurm"
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -84,6 +78,8 @@ class Slurm:
 
     folder: Path
     daemons: list[subprocess.Popen[bytes]]
+    keys: dict[str, str] = field(default_factory=dict)
+    """What is set besides, so that clusters are encrypted."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -94,6 +90,7 @@ class Slurm:
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "BIGSEG": f"{sys.executable} -m bigseg.cli.main",
             "DASK": f"{sys.executable} -m dask",
+            **self.keys,
         }
 
     def call(self, *command: str, check: bool = True) -> str:
@@ -192,167 +189,3 @@ def _begin(slurm: Slurm) -> None:
         if command is munged:
             slurm.wait("munge listens", (folder / "munge.socket").exists, 20)
     slurm.wait("the node is idle", lambda: "idle" in slurm.call("sinfo", "-h", "-o", "%T", check=False), 60)
-
-
-@dataclass
-class Case:
-    """A volume, a pipeline that takes some seconds, and what it gives."""
-
-    folder: Path
-    volume: Path
-    golden: dict[str, str]
-    units: int
-
-    @property
-    def pipeline(self) -> Path:
-        """The file."""
-        return self.folder / "chain.yaml"
-
-    def arguments(self, out: Path) -> list[str]:
-        """Of ``bigseg run``."""
-        found = [str(self.pipeline), "-i", str(self.volume), "-o", str(out), "--block", "16", "--memory", "2GiB"]
-        return [*found, "--json"]
-
-    def check(self, out: Path) -> None:
-        """Golden, each block journalled once, nothing left over."""
-        assert chain.status(out) == "complete"
-        assert chain.golden(out) == self.golden
-        assert set(chain.recorded(out).values()) == {1}
-        assert chain.leftovers(out) == []
-
-
-def case(folder: Path, size: int) -> Case:
-    """Made in this process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    volume = chain.make_volume(folder / "volume.zarr", (size, size, size), 16)
-    (folder / "chain.yaml").write_text(json.dumps(chain.PIPELINE))  # JSON is YAML
-    Pipeline.from_dict(chain.PIPELINE).run(volume, folder / "golden", workers=0, block=(16,), report=False)
-    return Case(folder, volume, chain.golden(folder / "golden"), len(chain.recorded(folder / "golden")))
-
-
-def _lines(out: Path) -> int:
-    """Of the journal."""
-    with suppress(OSError):
-        return (out / "journal" / "journal.jsonl").read_bytes().count(b"\n")
-    return 0
-
-
-def requeued(slurm: Slurm, case: Case, times: int = 3) -> int:
-    """A job that is warned before the walltime leaves in order and requeues itself; gives back the starts."""
-    out = case.folder / "requeued"
-    number = slurm.submit(DEPLOY / "bigseg.sbatch", case.arguments(out))
-    before = 0
-    for start in range(times):
-        wanted = before + case.units // (times + 2)
-        slurm.wait(f"start {start} journals blocks", lambda wanted=wanted: _lines(out) > wanted)
-        slurm.call("scancel", "--batch", "--signal=USR1", number)
-        restarts = str(start + 1)
-        slurm.wait("the job is put back", lambda restarts=restarts: slurm.job(number).get("Restarts") == restarts)
-        assert chain.status(out) == "incomplete"
-        before = _lines(out)
-    found = slurm.ended(number)
-    assert found["JobState"] == "COMPLETED", found
-    assert found["Restarts"] == str(times), found
-    case.check(out)
-    return times + 1
-
-
-def preempted(slurm: Slurm, case: Case) -> int:
-    """A job of a better partition takes the node; the run leaves within the grace, comes back and ends golden."""
-    out = case.folder / "preempted"
-    number = slurm.submit(DEPLOY / "bigseg.sbatch", case.arguments(out), "--partition=low", "--exclusive")
-    slurm.wait("blocks are journalled", lambda: _lines(out) > case.units // 20)
-    better = slurm.wrap("sleep 3", "--partition=high", "--exclusive")
-    slurm.ended(better, 120)
-    found = slurm.ended(number)
-    assert found["JobState"] == "COMPLETED", found
-    assert int(found["Restarts"]) >= 1, found
-    said = (slurm.folder / f"bigseg-{number}.log").read_text()
-    assert "bigseg left with 143" in said, said[-2000:]
-    case.check(out)
-    return int(found["Restarts"])
-
-
-def cancelled(slurm: Slurm, case: Case) -> None:
-    """scancel of the driver: it is not put back; the same command, submitted again, continues."""
-    out = case.folder / "cancelled"
-    number = slurm.submit(DEPLOY / "bigseg.sbatch", case.arguments(out))
-    slurm.wait("blocks are journalled", lambda: _lines(out) > case.units // 4)
-    slurm.call("scancel", number)
-    found = slurm.ended(number, 60)
-    assert found["JobState"] == "CANCELLED", found
-    assert chain.status(out) == "incomplete"
-    again = slurm.submit(DEPLOY / "bigseg.sbatch", case.arguments(out))
-    assert slurm.ended(again)["JobState"] == "COMPLETED"
-    case.check(out)
-
-
-def walltime(slurm: Slurm, case: Case, left: int = 20) -> int:
-    """A walltime shorter than the run: each start leaves before it is over, until it is done; gives back the starts."""
-    out = case.folder / "walltime"
-    shorten = f"export SLURM_JOB_END_TIME=$(( $(date +%s) + 45 + {left} )); . {DEPLOY / 'bigseg.sbatch'}"
-    script = case.folder / "short.sbatch"
-    script.write_text(f"#!/bin/bash\n#SBATCH --requeue\n#SBATCH --open-mode=append\n{shorten}\n")
-    number = slurm.submit(script, case.arguments(out), f"--output={case.folder}/walltime.log")
-    found = slurm.ended(number)
-    assert found["JobState"] == "COMPLETED", (found, (case.folder / "walltime.log").read_text()[-2000:])
-    case.check(out)
-    return int(found["Restarts"]) + 1
-
-
-def workers(slurm: Slurm, case: Case, kills: int = 3) -> int:
-    """The driver here, its workers jobs that are cancelled one after the other while it runs."""
-    out, file = case.folder / "workers", case.folder / "scheduler.json"
-    command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    scheduler = subprocess.Popen(
-        [*command, "--scheduler-file", str(file)], env=slurm.environment, cwd=case.folder, stderr=subprocess.DEVNULL
-    )
-    driver = None
-    try:
-        slurm.wait("the scheduler answers", file.exists, 60)
-        script, options = DEPLOY / "workers.sbatch", [str(file), "--host", "127.0.0.1"]
-        jobs = [slurm.submit(script, options) for _ in range(2)]
-        run = [sys.executable, "-m", "bigseg.cli.main", "run", *case.arguments(out), "--scheduler-file", str(file)]
-        driver = subprocess.Popen(
-            run, env=slurm.environment, cwd=case.folder, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        before = 0
-        for _ in range(kills):
-            wanted = before + case.units // (kills + 2)
-            slurm.wait("blocks are journalled", lambda wanted=wanted: _lines(out) > wanted)
-            slurm.call("scancel", "--signal=KILL", "--full", jobs.pop(0))
-            jobs.append(slurm.submit(script, options))
-            before = _lines(out)
-        errors = driver.communicate(timeout=240)[1]
-        assert driver.returncode == 0, errors
-        case.check(out)
-        return kills
-    finally:
-        for process in (driver, scheduler):
-            if process is not None:
-                process.terminate()
-                process.wait()
-        for job in jobs:
-            slurm.call("scancel", job, check=False)
-
-
-def full() -> list[Row]:
-    """All five on one Slurm."""
-    if reason := missing():
-        return [Row("R9", "a real Slurm", 0, 0, f"not run: {reason}")]
-    rows = []
-    with started() as slurm:
-        made = case(slurm.folder / "data", 96)
-        for check, what in (
-            (requeued, "Slurm: three warnings before the walltime, requeued each time"),
-            (preempted, "Slurm: preempted by a better partition, 20 s of grace"),
-            (cancelled, "Slurm: scancel of the driver, submitted again"),
-            (walltime, "Slurm: walltime shorter than the run"),
-            (workers, "Slurm: scancel of workers"),
-        ):
-            try:
-                found = check(slurm, made)
-                rows.append(Row("R9", what, 1, 1, f"{found} starts or kills" if found else ""))
-            except Exception as error:
-                rows.append(Row("R9", what, 1, 0, f"{type(error).__name__}: {error}"[:300]))
-    return rows

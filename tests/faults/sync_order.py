@@ -26,6 +26,7 @@ from tests.faults.driver import ROOT, environment, fast_folder
 from tests.faults.run import Row
 
 TESTS = ("R5",)
+BESIDE = True
 SHAPE, BLOCK = (20, 24, 136), 20
 _CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(fsync|fdatasync|rename\w*|write)(?: resumed>|\()(.*)$")
 _PATH = re.compile(r"<([^>]*)>")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import socket
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import dask
 import numpy as np
-import psutil
 import pytest
 import yaml
 
@@ -26,38 +24,17 @@ from bigseg.errors import OutputError, UsageError
 from bigseg.ops.threshold import Threshold
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.storage.lazy import open_volume
+from tests.faults.driver import ROOT, environment
+from tests.faults.refusals import loopback, opened
 from tests.volumes import store
 
 ARRAY = np.random.default_rng(3).integers(0, 256, (20, 30, 40)).astype(np.uint8)
 
 
-def listening() -> dict[tuple[str, int], str]:
-    """Addresses on which this process or one below it listens, and the process's name."""
-    found = {}
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        for item in process.net_connections(kind="inet"):
-            udp = item.type.name == "SOCK_DGRAM" and not item.raddr
-            if item.status == psutil.CONN_LISTEN or udp:
-                found[item.laddr.ip, item.laddr.port] = process.name()
-    return found
-
-
 def test_own_workers_listen_on_loopback_only(tmp_path: Path) -> None:
     """A run that starts two workers opens ports on the loopback interface alone, and none is left when it ends."""
-    before = listening()
-    seen: dict[tuple[str, int], str] = {}
-
-    def observe(summary: object, done: int, units: int) -> None:
-        seen.update(listening())
-
-    volume = store(tmp_path / "v.zarr", ARRAY)
-    Pipeline([Threshold(above=100)]).run(
-        volume, tmp_path / "out", workers=2, memory=1 << 30, block=(10,), report=False, observe=observe
-    )
-    opened = {place: name for place, name in seen.items() if place not in before}
-    assert len(opened) >= 3  # of the scheduler, and of each worker's nanny or itself: the scan sees them
-    assert all(ipaddress.ip_address(ip).is_loopback for ip, _ in opened), opened
-    assert set(listening()) <= set(before)
+    places = opened(tmp_path)
+    assert loopback(places) == places
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +112,39 @@ def test_a_cluster_with_keys(keys: Path, tmp_path: Path) -> None:
         stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
         with socket.create_connection((host, int(port)), 10) as plain, pytest.raises(ssl.SSLError, match="certificate"):
             stranger.wrap_socket(plain).recv(1)  # TLS 1.3 tells with the first bytes
+
+
+def test_the_lines_of_the_slurm_readme(tmp_path: Path) -> None:
+    """What it says of several nodes, with the worker's script as a program, on loopback: keys made, used, needed."""
+    text = (ROOT / "deploy" / "slurm" / "README.md").read_text().split("**Several nodes.**")[1].split("```")[1]
+    cert, export, scheduler, workers, run = text.strip().splitlines()
+    assert workers.startswith("sbatch --array=1-20 deploy/slurm/workers.sbatch ")
+    assert scheduler.startswith("dask scheduler ")
+    store(tmp_path / "scan.ome.zarr", ARRAY)
+    (tmp_path / "voids.yaml").write_text("version: 1\nsteps: [{id: m, op: threshold, above: 100}]\n")
+    script = [
+        "trap 'kill $(jobs -p); wait' EXIT",
+        cert,
+        export,
+        f"{scheduler} --host 127.0.0.1 --port 0 2> scheduler.log &",
+        f"{workers.replace('sbatch --array=1-20 ', str(ROOT) + '/')} --host 127.0.0.1 2> worker.log &",
+        "until [ -s scheduler.json ]; do sleep 0.1; done; cp scheduler.json seen.json",
+        f"{run} --json",
+        "code=$?; unset DASK_CONFIG",
+        f"{run.replace('runs/scan', 'runs/other')} && exit 99",
+        "exit $code",
+    ]
+    around = environment() | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    around |= {"TMPDIR": str(tmp_path), "COLUMNS": "300"}
+    line = ["timeout", "240", "bash", "-c", "\n".join(script)]
+    done = subprocess.run(line, cwd=tmp_path, env=around, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["where"] == "scheduler.json"
+    assert json.loads((tmp_path / "seen.json").read_text())["address"].startswith("tls://127.0.0.1:")
+    assert "no Dask scheduler answers at scheduler.json" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "runs" / "other").exists()
+    np.testing.assert_array_equal(open_volume(tmp_path / "runs" / "scan" / "m.ome.zarr").values, ARRAY > 100)
 
 
 @pytest.mark.parametrize(

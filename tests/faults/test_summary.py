@@ -28,9 +28,16 @@ def module(name: str, *rows: Row, fails: bool = False) -> types.ModuleType:
 def test_every_line_of_the_bar_has_a_module() -> None:
     """The modules of this folder say what they cover, in order."""
     found = run.modules()
-    assert {"R1", "R3", "R4", "R5", "R6", "R7", "R8", "R10", "R12", "R15"} <= {
-        test for item in found for test in item.TESTS
-    }
+    assert {f"R{number}" for number in range(1, 16)} == {test for item in found for test in item.TESTS}
+
+
+def test_a_module_that_crashes_or_hangs_is_one_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in a process of its own, which is ended after a while."""
+    row = run.rows_apart(module("tests.faults.that_is_not_there"))[0]
+    assert (row.injections, row.passed) == (1, 0)
+    assert "ended with 1" in row.what
+    monkeypatch.setattr(run, "LIMIT", 0.1)
+    assert "took longer" in run.rows_apart(module("tests.faults.twice"))[0].what
 
 
 def test_a_failed_injection_fails_the_whole(
@@ -44,6 +51,7 @@ def test_a_failed_injection_fails_the_whole(
         ([module("a", good, fails=True)], 1),
     ):
         monkeypatch.setattr(run, "modules", lambda items=items: items)
+        monkeypatch.setattr(run, "rows_apart", run.rows_of)
         assert run.main(["--out", str(tmp_path / "page.md")]) == status
         page = (tmp_path / "page.md").read_text()
         assert ("**!**" in page) == (status == 1)

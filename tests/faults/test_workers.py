@@ -40,6 +40,20 @@ def test_a_held_gil_is_waited_for(golden: tuple[Path, dict[str, str]], scheduler
     workers_poison.holding_the_gil(folder, scheduler, expected, 4)
 
 
+def test_stages_that_do_not_need_a_block_come_to_their_end(scheduler: str, tmp_path: Path) -> None:
+    """A block of the second pass is left out: the pyramid of what the first stored is made, the third is not."""
+    workers_poison.late(tmp_path / "workers", scheduler)
+    workers_poison.late(tmp_path / "one process", None)
+
+
+def test_a_poisoned_block_on_a_cluster_of_somebody_else(golden: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """A scheduler that gives tasks up after one dead worker too many: the block is named as on a cluster of our own."""
+    folder, expected = golden
+    (tmp_path / "volume.zarr").symlink_to(folder / "volume.zarr")
+    with workers_poison.foreign(allowed_failures=1) as scheduler:
+        workers_poison.poisoned(tmp_path, "segfault", scheduler, expected)
+
+
 def test_one_process_leaves_a_block_out_too(golden: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     """Without workers an exception in one block does not keep the others of the stage from being done."""
     folder, expected = golden
@@ -77,6 +91,12 @@ def test_a_batch_systems_signal_journals_what_is_in_flight(
 ) -> None:
     """SIGTERM and SIGUSR1 leave within 25 s with 143 and nothing computed in vain; the next command continues."""
     workers_storm.terminated(tmp_path, 2, number, workers, 48)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_block_begins_that_would_not_end_before_the_walltime(tmp_path: Path, workers: int) -> None:
+    """Blocks of 0.4 s in a walltime of 3.2 s: the run leaves before its end, nothing is computed in vain."""
+    assert len(workers_storm.near_the_end(tmp_path, workers, starts=2)) == 2
 
 
 def test_a_block_costs_the_driver_next_to_nothing() -> None:

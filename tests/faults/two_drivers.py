@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import psutil
@@ -112,8 +113,19 @@ def revived(arena: Arena, stage: str, wait: bool) -> float:
     return first
 
 
+def all_revived(stages: Sequence[str]) -> list[float]:
+    """`revived`, waiting for the minute at several stages at once."""
+
+    def one(stage: str) -> float:
+        with Arena.opened() as arena:
+            return revived(arena, stage, True)
+
+    with ThreadPoolExecutor(len(stages)) as pool:
+        return list(pool.map(one, stages))
+
+
 def full() -> Iterator[Row]:
-    """All of it; waits for a stopped driver three times."""
+    """All of it; waits for a stopped driver of each of three stages."""
     with Arena.opened() as arena:
         stages = arena.stages
         refused = [second(arena, stage) for stage in stages if stage.startswith(("pass", "pyramid"))]
@@ -124,9 +136,10 @@ def full() -> Iterator[Row]:
         yield Row(
             "R7", "a killed driver's lock", len(taken), good, f"taken over and finished within {max(taken):.1f} s"
         )
-        waits = [revived(arena, stage, True) for stage in ("pass-1", "pass-3", "pass-5")]
-        good = sum(item < TAKEN for item in waits)
-        yield Row("R7", "a stopped driver, replaced and revived", 3, good, f"replaced after {max(waits):.0f} s")
-        for stage in stages:
-            if stage.startswith(("pass-2", "pass-4")):
-                revived(arena, stage, False)
+        quick = [stage for stage in stages if stage.startswith(("pass-2", "pass-4"))]
+        for stage in quick:
+            revived(arena, stage, False)
+        yield Row("R7", "a driver whose sign of life is old, replaced and revived", len(quick), len(quick))
+    waits = all_revived(("pass-1", "pass-3", "pass-5"))
+    good = sum(item < TAKEN for item in waits)
+    yield Row("R7", "a stopped driver, replaced and revived", len(waits), good, f"replaced after {max(waits):.0f} s")

@@ -14,15 +14,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
+from bigseg.engine import leaving
 from bigseg.engine.cluster import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
-from tests.faults import chain
+from tests.faults import chain, poisons
 from tests.faults.driver import ROOT, environment, fast_folder
 from tests.faults.run import Row
 
@@ -31,7 +34,7 @@ REQUEUE = 143
 LEAVE_SECONDS = 25.0
 
 
-def storm(folder: Path, kills: int, size: int, seed: int = 5, mean: float = 1.5) -> tuple[int, float]:
+def storm(folder: Path, kills: int, size: int, seed: int = 5, mean: float = 1.5) -> tuple[int, int]:
     """Kill workers at random while runs go on, until there were enough; gives back the kills and the runs.
 
     Each run ends golden with each block journalled once.
@@ -47,11 +50,11 @@ def storm(folder: Path, kills: int, size: int, seed: int = 5, mean: float = 1.5)
     def reap() -> None:
         nonlocal killed
         while killed < kills and not over.wait(chance.expovariate(1 / mean)):
-            living = [item for item in psutil.Process().children(recursive=True) if _is_worker(item)]
-            if living:
-                with suppress(psutil.Error):
-                    chance.choice(living).kill()
-                    killed += 1
+            while not (living := _workers()) and not over.wait(0.02):
+                pass  # both are being started again
+            with suppress(psutil.Error, IndexError):
+                chance.choice(living).kill()
+                killed += 1
 
     reaper = threading.Thread(target=reap)
     reaper.start()
@@ -71,6 +74,11 @@ def storm(folder: Path, kills: int, size: int, seed: int = 5, mean: float = 1.5)
         reaper.join()
         executor.close()
     return killed, runs
+
+
+def _workers() -> list[psutil.Process]:
+    """Those of this process that live."""
+    return [item for item in psutil.Process().children(recursive=True) if _is_worker(item)]
 
 
 def _is_worker(item: psutil.Process) -> bool:
@@ -121,6 +129,57 @@ def terminated(folder: Path, times: int, number: signal.Signals, workers: int, s
     return left
 
 
+def near_the_end(folder: Path, workers: int, seconds: float = 0.4, starts: int = 3) -> list[float]:
+    """A walltime that is shorter than the run: no block begins that could not end, and nothing is computed in vain.
+
+    Returns
+    -------
+    For each start how long before its end the run left; on a busy machine, where a block may take longer than any
+    before it, that may be after it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    volume, cure, out = poisons.make_volume(folder / "volume.zarr"), folder / "cure", folder / "out"
+    cure.touch()
+    pipe = poisons.pipeline("slow", cure, seconds)
+    expected = pipe.run(volume, folder / "golden", workers=0, block=(poisons.BLOCK,), report=False)
+    cure.unlink()
+    left: list[float] = []
+    executor = local_cluster(workers, 2 << 30) if workers else None
+    place = {"scheduler": executor.client.scheduler.address} if executor else {"workers": 0}
+    try:
+        for start in range(starts):
+            before, end = len(chain.recorded(out)) if start else 0, 0.0
+
+            def begin(*_: object) -> None:
+                nonlocal end
+                if not end:
+                    end = time.time() + 8 * seconds
+                    leaving.before(end, REQUEUE)
+
+            try:
+                pipe.run(volume, out, block=(poisons.BLOCK,), report=False, observe=begin, **place)
+                raise AssertionError("the run was shorter than its walltime")
+            except leaving.Stopped as stopped:
+                left.append(end - time.time())
+                code = stopped.exit_code
+            finally:
+                leaving.forget()
+            assert code == REQUEUE
+            units = chain.recorded(out)
+            assert len(units) > before, "nothing was done"
+            assert set(units.values()) == {1}
+            assert chain.unrecorded(out) == 0, "something was computed in vain"
+            assert chain.status(out) == "incomplete"
+        cure.touch()
+        again = pipe.run(volume, out, block=(poisons.BLOCK,), report=False, **place)
+        np.testing.assert_array_equal(again.outputs["objects"].values, expected.outputs["objects"].values)
+        assert set(chain.recorded(out).values()) == {1}
+    finally:
+        if executor is not None:
+            executor.close()
+    return left
+
+
 def _units(out: Path) -> list[Any]:
     """Lines of the journal, roughly."""
     with suppress(OSError):
@@ -142,22 +201,27 @@ def _start(folder: Path, volume: Path, out: Path, workers: int) -> subprocess.Po
     )
 
 
-def full() -> list[Row]:
+def full() -> Iterator[Row]:
     """At least 20 kills of workers; ten SIGTERMs of two workers and their driver."""
-    rows = []
     folder = fast_folder()
+    what = "SIGKILL of a worker, mean 1.5 s apart"
     try:
         try:
             killed, runs = storm(folder / "storm", 24, 96)
-            rows.append(Row("R2", "SIGKILL of a worker, mean 1.5 s apart", killed, killed, f"{runs} runs, all golden"))
+            yield Row("R2", what, killed, killed, f"{runs} runs, all golden")
         except Exception as error:
-            rows.append(Row("R2", "SIGKILL of a worker, mean 1.5 s apart", 1, 0, f"{type(error).__name__}: {error}"))
+            yield Row("R2", what, 1, 0, f"{type(error).__name__}: {error}")
+        what = "SIGTERM of driver and workers"
         try:
             left = terminated(folder / "term", 10, signal.SIGTERM, 2, 96)
-            note = f"left after at most {max(left):.1f} s with {REQUEUE}"
-            rows.append(Row("R9", "SIGTERM of driver and workers", len(left), len(left), note))
+            yield Row("R9", what, len(left), len(left), f"left after at most {max(left):.1f} s with {REQUEUE}")
         except Exception as error:
-            rows.append(Row("R9", "SIGTERM of driver and workers", 1, 0, f"{type(error).__name__}: {error}"))
+            yield Row("R9", what, 1, 0, f"{type(error).__name__}: {error}")
+        what = "a walltime that no further block would end in, two workers"
+        try:
+            early = near_the_end(folder / "near", 2)
+            yield Row("R9", what, len(early), len(early), f"left {min(early):.1f} to {max(early):.1f} s before")
+        except Exception as error:
+            yield Row("R9", what, 1, 0, f"{type(error).__name__}: {error}")
     finally:
         shutil.rmtree(folder)
-    return rows
