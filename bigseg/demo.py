@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigseg.engine.plan import Plan
 from bigseg.engine.run import Observer
+from bigseg.engine.stage import Plan
 from bigseg.grid import Box, Shape
 from bigseg.pipeline.ingest import prepare_ingest
 from bigseg.pipeline.pipeline import Pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from html import unescape
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from PIL import Image
 
 import bigseg
 
-IMAGE = bigseg.gaussian(np.random.default_rng(0).random((40, 60), np.float32), sigma=1.5)
-TRUTH = IMAGE > 0.5
+
+@cache
+def image() -> np.ndarray:
+    """Smooth noise; kernels are not compiled while tests are collected."""
+    return bigseg.gaussian(np.random.default_rng(0).random((40, 60), np.float32), sigma=1.5)
 
 
 def test_a_plan_is_a_table(blobs: np.ndarray) -> None:
@@ -40,9 +44,9 @@ def test_a_report_is_shown_in_a_frame(blobs: np.ndarray, tmp_path: Path) -> None
 def test_a_model_knows_its_figures(tmp_path: Path) -> None:
     """Figures and threshold come with the model and its file, a row a region; its repr is one line."""
     regions = {"train": ":,0:30", "validation": ":,30:40", "test": ":,40:"}
-    labels = TRUTH + np.uint8(1)
+    labels = (image() > 0.5) + np.uint8(1)
     chosen = {"features": {"gaussian": [1, 3]}, "classes": {1: "low", 2: "high"}, "regions": regions}
-    model = bigseg.train(IMAGE, labels, **chosen, parameters={"n_estimators": 5}, out=tmp_path / "model.npz")
+    model = bigseg.train(image(), labels, **chosen, parameters={"n_estimators": 5}, out=tmp_path / "model.npz")
     summary = model.summary()
     assert list(summary.index) == ["train", "validation", "test"]
     assert summary.loc["validation", "best_threshold"] == model.threshold == model.figures["test"]["threshold"]
@@ -55,11 +59,11 @@ def test_a_model_knows_its_figures(tmp_path: Path) -> None:
 
 def test_figures_have_their_table_and_picture() -> None:
     """evaluate gives a dict, beside it the curve, and for notebooks a picture where there is something to draw."""
-    found = bigseg.evaluate(IMAGE, truth=TRUTH)
+    found = bigseg.evaluate(image(), truth=image() > 0.5)
     assert isinstance(found, dict)
     assert found["auc"] == 1.0
     assert {"threshold", "fall_out", "recall", "precision"} <= set(found.table.columns)
     shown = found._repr_png_()
     assert shown is not None
     assert Image.open(io.BytesIO(shown)).size[0] > 1000
-    assert bigseg.evaluate(IMAGE, truth=IMAGE, kind="values")._repr_png_() is None
+    assert bigseg.evaluate(image(), truth=image(), kind="values")._repr_png_() is None

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from bigseg.errors import StorageError, UsageError
+from bigseg.storage.units import byte_count
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY, phantom:KIND,shape=512,seed=1"
 
 
@@ -111,7 +111,7 @@ def settings(
     return {
         "block": sizes(block),
         "workers": workers,
-        "memory": byte_count(memory),
+        "memory": None if memory is None else byte_count(memory),
         "scheduler": scheduler,
         "scheduler_file": str(scheduler_file) if scheduler_file else None,
         "insecure": insecure,
@@ -151,21 +151,6 @@ def sizes(text: str | None) -> tuple[int, ...] | None:
     if not found or min(found) < 1:
         raise UsageError(f"--block {text}: expected whole numbers of 1 or more, as in 256 or 64,256,256")
     return found
-
-
-def byte_count(text: str | None) -> int | None:
-    """``"2GiB"`` in bytes.
-
-    >>> byte_count("2GiB"), byte_count("500 MB")
-    (2147483648, 500000000)
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", text.lower())
-    count = float(match[1]) * UNITS[match[2]] if match and match[2] in UNITS else 0.0
-    if not 1 <= count < 1 << 60:
-        raise UsageError(f"--memory {text}: expected a number of bytes with a unit, as in 2GiB or 500MB")
-    return int(count)
 
 
 def opened(path: str, level: int, channel: str | None, missing: str, spacing: str | None) -> Any:

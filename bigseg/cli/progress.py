@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import TextIO
 
 from bigseg.cli.stopping import check
-from bigseg.engine.plan import Plan, Stage
 from bigseg.engine.run import Summary
+from bigseg.engine.stage import Plan, Stage
 from bigseg.report.wording import rate, seconds
 
 LOG_SECONDS = 10.0

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bigseg.cli.console import console
 from bigseg.cli.status import value_lines
-from bigseg.engine.plan import Plan
+from bigseg.engine.stage import Plan
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.planning import Resources
 from bigseg.report.wording import by, seconds, size

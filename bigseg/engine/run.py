@@ -8,12 +8,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from bigseg.engine.chain import Computed, chain_of, run_chain
 from bigseg.engine.field import Values
 from bigseg.engine.journal import Journal
 from bigseg.engine.lock import Lock
-from bigseg.engine.plan import Plan, Stage
+from bigseg.engine.stage import Plan, Stage
 from bigseg.engine.work import Done, Work, peak_memory
-from bigseg.errors import ComputeError, MemoryPlanError
+from bigseg.errors import BlockError, ComputeError, MemoryPlanError
 from bigseg.storage.faultpoints import point
 
 
@@ -23,6 +24,10 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """Threads of all workers."""
+
+    @property
+    def distant(self) -> bool:
+        """Whether a task costs a way there and back, so that small stages had better be one."""
 
     @property
     def where(self) -> str:
@@ -76,26 +81,53 @@ def execute(
     Raises
     ------
     BigsegError
-        The first error of a block; everything finished before it is journalled.
+        The first error; everything finished before it is journalled. A `BlockError`, of blocks that were left out,
+        only when every stage that does not need theirs is done.
     """
     summaries: list[Summary] = []
+    errors: list[BlockError] = []
+    missing: set[str] = set()  # stages that are not finished, and so cannot be read
     found = {**(known or {}), **journal.values}
     values: dict[str, dict[str, Any]] = {name: dict(item) for name, item in found.items()}
-    for stage in plan.stages:
+    ready: dict[str, Computed] = {}
+    for number, stage in enumerate(plan.stages):
         ended = journal.stages.get(stage.name)
         if ended is not None:
             summaries.append(Summary(**ended))
             observe(summaries[-1], stage.units, stage.units)
             continue
+        if missing and not missing.isdisjoint((*stage.needs, *stage.after)):
+            missing.add(stage.name)
+            continue
         if lock is not None:
             lock.check()
-        summary = _run_stage(stage, executor, journal, lock, values, observe)
+        try:
+            if executor.distant and stage.name not in ready:
+                chain = chain_of(plan.stages[number:], journal, missing)
+                ready = run_chain(chain, executor.run, values) if len(chain) > 1 else {}
+            summary = _run_stage(stage, ready.get(stage.name, executor), journal, lock, values, observe)
+        except BlockError as error:
+            errors.append(error)
+            missing.add(stage.name)
+            continue
         summaries.append(summary)
         values[stage.name] = dict(journal.values.get(stage.name, {}))
         point("stage.computed")
         journal.end(stage.name, asdict(summary))
         point("stage.ended")
+    if errors:
+        raise _of_all(errors)
     return summaries, values
+
+
+def _of_all(errors: Sequence[BlockError]) -> BlockError:
+    """One error of several stages."""
+    if len(errors) == 1:
+        return errors[0]
+    found = BlockError("\n".join(map(str, errors)))
+    for note in (note for error in errors for note in getattr(error, "__notes__", ())):
+        found.add_note(note)
+    return found
 
 
 def to_write(plan: Plan, journal: Journal) -> int:
@@ -105,10 +137,10 @@ def to_write(plan: Plan, journal: Journal) -> int:
 
 
 def _run_stage(
-    stage: Stage, executor: Executor, journal: Journal, lock: Lock | None, values: Values, observe: Observer
+    stage: Stage, executor: Executor | Computed, journal: Journal, lock: Lock | None, values: Values, observe: Observer
 ) -> Summary:
     point("stage.begin")
-    began = time.perf_counter()
+    began = time.perf_counter() - (executor.seconds if isinstance(executor, Computed) else 0.0)
     summary = Summary(stage.name, stage.kind, stage.what, stage.units, voxels=stage.voxels, memory_planned=stage.memory)
     finished = journal.count(stage.name)
     observe(summary, finished, stage.units)

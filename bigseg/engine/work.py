@@ -11,14 +11,14 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from bigseg.engine.field import Collector, Field, Reducer, Visit, Workspace
+from bigseg.engine.field import Collector, Field, Reducer, Values, Visit, Workspace
 from bigseg.engine.visit import evaluate
 from bigseg.errors import BigsegError, BlockError
 from bigseg.grid import Box, Grid
@@ -49,6 +49,8 @@ class Done(NamedTuple):
     peak: int
     """Peak resident bytes of the process since its stage began."""
     values: dict[str, Any]
+    parts: tuple[tuple[str, Done], ...] = ()
+    """Of several small stages that were run as one task: stage, and what each of its units gave."""
 
 
 class Work(Protocol):
@@ -161,6 +163,10 @@ class ReduceWork:
     limits: Limits
     first: int = 0
     """The kernel's number of the stage's first unit, where a reduction has rounds."""
+
+    def bind(self, values: Values) -> ReduceWork:
+        """With what earlier stages found."""
+        return replace(self, kernel=self.kernel.bind(values))
 
     def run(self, unit: int) -> Done:
         """Reduce one unit."""

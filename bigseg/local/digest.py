@@ -119,12 +119,13 @@ def _hash(data: NDArray[np.uint8], seed: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _rotate(x, bits):  # type: ignore[no-untyped-def]
-    return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
+    # bits as np.uint64: of integers as they are written Numba compiles a function for each
+    return (x << bits) | (x >> (np.uint64(64) - bits))
 
 
 @njit(nogil=True, cache=True)
 def _round(lane, word):  # type: ignore[no-untyped-def]
-    return _rotate(lane + word * _P2, 31) * _P1
+    return _rotate(lane + word * _P2, np.uint64(31)) * _P1
 
 
 @njit(nogil=True, cache=True)
@@ -137,23 +138,23 @@ def _xxh64(words, rest, seed):  # type: ignore[no-untyped-def]
             b = _round(b, words[i + 1])
             c = _round(c, words[i + 2])
             d = _round(d, words[i + 3])
-        h = _rotate(a, 1) + _rotate(b, 7) + _rotate(c, 12) + _rotate(d, 18)
+        h = _rotate(a, np.uint64(1)) + _rotate(b, np.uint64(7)) + _rotate(c, np.uint64(12)) + _rotate(d, np.uint64(18))
         for lane in (a, b, c, d):
             h = (h ^ _round(np.uint64(0), lane)) * _P1 + _P4
     else:
         h = seed + _P5
     h += np.uint64(words.size * 8 + rest.size)
     for i in range(whole, words.size):
-        h = _rotate(h ^ _round(np.uint64(0), words[i]), 27) * _P1 + _P4
+        h = _rotate(h ^ _round(np.uint64(0), words[i]), np.uint64(27)) * _P1 + _P4
     start = 0
     if rest.size >= 4:
         word = np.uint64(0)
         for i in range(4):
             word |= np.uint64(rest[i]) << np.uint64(8 * i)
-        h = _rotate(h ^ (word * _P1), 23) * _P2 + _P3
+        h = _rotate(h ^ (word * _P1), np.uint64(23)) * _P2 + _P3
         start = 4
     for i in range(start, rest.size):
-        h = _rotate(h ^ (np.uint64(rest[i]) * _P5), 11) * _P1
+        h = _rotate(h ^ (np.uint64(rest[i]) * _P5), np.uint64(11)) * _P1
     h = (h ^ (h >> np.uint64(33))) * _P2
     h = (h ^ (h >> np.uint64(29))) * _P3
     return h ^ (h >> np.uint64(32))

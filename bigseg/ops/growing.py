@@ -56,7 +56,7 @@ class ExpandLabels(LocalOp):
 
     def memory(self, spec: Spec, outer: Shape, inner: Shape) -> int:
         """A ring of planes."""
-        return growing.nearest_working_bytes(outer, inner, self.depth(spec), spec.dtype.itemsize)
+        return growing.nearest_working_bytes(outer, inner, spec.dtype, *distance_of(self.distance, spec, "distance"))
 
     def compute(self, array: Array, keep: tuple[slice, ...], spec: Spec) -> Array:
         """Expand in one block."""

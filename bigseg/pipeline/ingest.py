@@ -17,10 +17,11 @@ from typing import Any
 from bigseg.engine.field import Write
 from bigseg.engine.folder import RunFolder, differences, ingest_folder
 from bigseg.engine.lock import Lock
-from bigseg.engine.plan import Plan, make_plan
+from bigseg.engine.plan import make_plan
 from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
 from bigseg.engine.source import chosen, identity, source_field, stored
+from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
 from bigseg.errors import ChangedError, OutputError
 from bigseg.grid import Grid, Shape
@@ -110,7 +111,7 @@ def ingest(
     given = None if spacing is None or isinstance(spacing, (int, float, str)) else list(spacing)
     origin = open_source(source) if isinstance(source, (str, Path)) else array_origin(source)
     part = open_inputs(with_spacing(origin, given or spacing), roi, resample)["input"]  # type: ignore[arg-type]
-    return prepare_ingest(part, target, here([part], Settings(**settings | {"report": False}))).run(observe)
+    return prepare_ingest(part, target, here([part], Settings.of(settings | {"report": False}))).run(observe)
 
 
 def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> Ingest:

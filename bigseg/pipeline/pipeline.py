@@ -11,10 +11,11 @@ import yaml
 
 from bigseg.engine.folder import RunFolder
 from bigseg.engine.lock import Lock
-from bigseg.engine.plan import Plan, make_plan
+from bigseg.engine.plan import make_plan
 from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
 from bigseg.engine.source import source_field, stored
+from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
 from bigseg.errors import OutputError, PipelineError
 from bigseg.grid import Grid, Shape
@@ -158,7 +159,7 @@ class Pipeline:
     ) -> Plan:
         """The costed list of stages for a volume, without running it; parameters as of `run`."""
         origins = open_inputs(inputs, roi, resample)
-        chosen = here(origins.values(), Settings(**settings | {"restart": True}))
+        chosen = here(origins.values(), Settings.of(settings | {"restart": True}))
         resources = local_resources(chosen.workers, chosen.memory)
         return self.prepare(origins, "run", chosen, resources).plan
 
@@ -228,7 +229,7 @@ class Pipeline:
             One of its kinds for everything that is refused or fails; finished blocks are kept.
         """
         origins = open_inputs(inputs, roi, resample)
-        prepared, start = self.check(origins, out, here(origins.values(), Settings(**settings)))
+        prepared, start = self.check(origins, out, here(origins.values(), Settings.of(settings)))
         return run_prepared(self.as_dict(), prepared, start, observe)
 
     def check(

@@ -9,8 +9,8 @@ from math import ceil, prod
 
 import psutil
 
-from bigseg.engine.plan import Plan
 from bigseg.engine.run import check_memory
+from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
 from bigseg.errors import ParameterError
 from bigseg.grid import Grid, Shape

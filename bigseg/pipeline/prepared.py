@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral
+from typing import Any
 
 from bigseg.engine.damage import Found
 from bigseg.engine.folder import RunFolder
-from bigseg.engine.plan import Plan
 from bigseg.engine.run import Executor
 from bigseg.engine.serial import SerialExecutor
+from bigseg.engine.stage import Plan
+from bigseg.errors import UsageError, unknown
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.kept import Kept
 from bigseg.pipeline.planning import Resources, local_resources
 from bigseg.storage.sources.opening import Origin
+from bigseg.storage.units import byte_count
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,29 @@ class Settings:
     insecure: bool = False
     restart: bool = False
     report: bool = True
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """From what a function was given: ``block=128`` and ``memory="2GiB"`` are as good as tuples and bytes.
+
+        Raises
+        ------
+        UsageError
+            When there is no such setting, or it cannot be read.
+        """
+        known = [item.name for item in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise UsageError(unknown("setting", name, known))
+        found = dict(given)
+        if (block := found.get("block")) is not None:
+            sizes = tuple(block) if isinstance(block, (tuple, list)) else (block,)
+            if not all(isinstance(size, Integral) for size in sizes):
+                raise UsageError(f"block {block!r}: expected a number of voxels, or one for each axis")
+            found["block"] = tuple(map(int, sizes))
+        if found.get("memory") is not None:
+            found["memory"] = byte_count(found["memory"])
+        return cls(**found)
 
 
 @dataclass
@@ -68,7 +95,7 @@ def choose_executor(settings: Settings) -> tuple[Resources, Start]:
     """
     if settings.workers == 0:
         return local_resources(0, settings.memory), SerialExecutor
-    from bigseg.engine.cluster import attach, local_cluster  # Dask takes half a second to load
+    from bigseg.engine.cluster.starting import again, attach, local_cluster  # Dask takes half a second to load
 
     found = None
     if settings.scheduler or settings.scheduler_file or settings.workers is None:
@@ -77,6 +104,6 @@ def choose_executor(settings: Settings) -> tuple[Resources, Start]:
         with closing(found):  # a plan that is refused must leave no client behind
             fallback = local_resources(found.workers, settings.memory)
             resources = Resources(found.workers, settings.memory or found.memory or fallback.memory)
-        return resources, found.again
+        return resources, lambda: again(found)
     resources = local_resources(settings.workers, settings.memory)
     return resources, lambda: local_cluster(resources.workers, resources.memory)

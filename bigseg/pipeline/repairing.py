@@ -52,7 +52,7 @@ def prepare_repair(
         inputs[name] = opened_again(path, record.get("parts", {}).get(name, {}), described.get(name))
     pipeline = Pipeline.from_dict(record["pipeline"], allow_code=allow_code)
     kept = kept_of(RunFolder(Path(record["components_in"]))) if "components_in" in record else None
-    prepared, start = pipeline.check(inputs, folder, Settings(**settings | {"block": tuple(record["block"])}), kept)
+    prepared, start = pipeline.check(inputs, folder, Settings.of(settings | {"block": tuple(record["block"])}), kept)
     prepared.damaged = found
     return pipeline, prepared, start
 

@@ -17,9 +17,9 @@ from bigseg.engine.field import Values
 from bigseg.engine.folder import RunFolder, check_same, fingerprint, remove
 from bigseg.engine.journal import Journal
 from bigseg.engine.lock import Lock
-from bigseg.engine.plan import Plan
 from bigseg.engine.run import Observer, execute, to_write
 from bigseg.engine.serial import SerialExecutor
+from bigseg.engine.stage import Plan
 from bigseg.errors import LockedError, StorageError
 from bigseg.pipeline.kept import keep
 from bigseg.pipeline.prepared import Prepared, Start

@@ -164,7 +164,7 @@ class Tuned:
     def prepare(self, out: str | Path, **settings: Any) -> tuple[Prepared, Start]:
         """All that `run` can refuse before a voxel is read."""
         _ = self.steps
-        chosen = Settings(**settings | {"block": tuple(self.record["block"])})
+        chosen = Settings.of(settings | {"block": tuple(self.record["block"])})
         return self.pipeline.check(self.inputs, out, chosen, self.kept)
 
 

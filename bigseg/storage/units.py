@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import NamedTuple
 
-from bigseg.errors import ParameterError
+from bigseg.errors import ParameterError, UsageError
 
 POWERS = {
     "picometer": -12,
@@ -43,7 +43,8 @@ _LENGTH = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^²³]*)\s*(?:\^?([23])|([²³]))?\s*", re.IGNORECASE
 )
 
-
+BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+"""Multiples of bytes."""
 _SIZE = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)[ ]?([^\W\d_]*)", re.IGNORECASE)
 
 
@@ -255,3 +256,20 @@ def known_unit(unit: str, value: float | str) -> str:
 def _shift(value: float, power: int) -> float:
     """Multiply by a power of ten, rounding once: 10.0 ** power is exact from 0 to 22, its inverse is not."""
     return value * 10.0**power if power >= 0 else value / 10.0**-power
+
+
+def byte_count(text: str | int) -> int:
+    """``"2GiB"`` in bytes; a number is one.
+
+    Raises
+    ------
+    UsageError
+
+    >>> byte_count("2GiB"), byte_count("500 MB"), byte_count(4096)
+    (2147483648, 500000000, 4096)
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?i?)b?\s*", str(text).lower())
+    count = float(match[1]) * BYTES[match[2]] if match and match[2] in BYTES else 0.0
+    if not 1 <= count < 1 << 60:
+        raise UsageError(f"memory {text}: expected a number of bytes with a unit, as in 2GiB or 500MB")
+    return int(count)

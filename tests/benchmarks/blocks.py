@@ -28,9 +28,9 @@ import psutil
 
 from bigseg.engine.journal import Journal
 from bigseg.engine.lock import Lock
-from bigseg.engine.plan import Plan, Stage
 from bigseg.engine.run import Executor, Summary, execute
 from bigseg.engine.serial import SerialExecutor
+from bigseg.engine.stage import Plan, Stage
 from bigseg.engine.work import Done, Limits, Meter
 from bigseg.grid import Grid
 
@@ -110,7 +110,7 @@ def measure(blocks: int, workers: int, folder: Path, trace: bool = False) -> Cos
 def _executor(workers: int) -> Executor:
     if not workers:
         return SerialExecutor()
-    from bigseg.engine.cluster import local_cluster
+    from bigseg.engine.cluster.starting import local_cluster
 
     return local_cluster(workers, 1 << 30)
 

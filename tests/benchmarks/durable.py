@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bigseg.engine import work
-from bigseg.engine.cluster import local_cluster
+from bigseg.engine.cluster.starting import local_cluster
 from bigseg.engine.journal import Journal
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.storage import blocks

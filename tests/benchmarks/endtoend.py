@@ -90,7 +90,7 @@ def prepare(folder: Path, shape: tuple[int, int, int], samples: int) -> dict[str
 
 def ours(task: Mapping[str, Any]) -> dict[str, Any]:
     """`bigseg run` as a command of its own, then the same pipeline on a cluster that is up."""
-    from bigseg.engine.cluster import local_cluster
+    from bigseg.engine.cluster.starting import local_cluster
     from bigseg.pipeline.pipeline import Pipeline
 
     out, path = Path(task["out"]), Path(task["folder"]) / f"{task['output']}.yaml"

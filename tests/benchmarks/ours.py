@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bigseg.engine.cluster import local_cluster
+from bigseg.engine.cluster.starting import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
 
 from .jobs import AGREED, GAUSSIAN_SIGMA, GUARD, GUARD_REACH, Task

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bigseg import phantom
-from bigseg.engine.cluster import local_cluster
+from bigseg.engine.cluster.starting import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
 
 from .page import begun, command_line, write

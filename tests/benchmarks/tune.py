@@ -4,12 +4,11 @@
 
 The run (hysteresis and labels of a phantom of voids, components kept), then the command five times, each a process of
 its own as a user starts it, its median; then the new volume with two workers, its passes, and the whole run again for
-comparison.
+comparison. Writes its part of TABLES.md and TABLES.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -18,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.page import machine
+from tests.benchmarks.page import begun, command_line
+from tests.benchmarks.tables_page import keep
 
 PIPELINE = """
 version: 1
@@ -39,7 +39,7 @@ def timed(*arguments: str) -> tuple[float, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line("tune", __doc__)
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--work", type=Path, default=Path("/tmp/bench"))
     arguments = parser.parse_args()
@@ -47,22 +47,25 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     (work / "pipe.yaml").write_text(PIPELINE)
-    print(json.dumps(machine()))
+    page = {**begun("tune", None), "side": arguments.side}
     volume = f"phantom:voids,shape={arguments.side},seed=7,noise=8"
     run = ["-i", volume, "--workers", "2", "--memory", "2GiB"]
     seconds, _ = timed("run", str(work / "pipe.yaml"), *run, "-o", str(work / "run"))
     record = json.loads((work / "run/run.json").read_text())
     size = sum(path.stat().st_size for path in (work / "run/components").rglob("*") if path.is_file())
-    print(f"run: {seconds:.1f} s, {record['values']['objects']['objects']} objects, kept {size / 2**20:.1f} MiB")
+    page |= {"run": seconds, "objects": record["values"]["objects"]["objects"], "kept_mib": size / 2**20}
     change = ["tune", str(work / "run"), "--set", "voids.low=55", "--set", "voids.min_size=60"]
     timed(*change)
     answers = [timed(*change, "--json") for _ in range(5)]
     found = json.loads(answers[0][1])["steps"]["objects"]["objects"]
-    print(f"tune: {statistics.median(a[0] for a in answers):.2f} s (median of 5), {found} objects")
+    page |= {"change": "bigseg " + " ".join([change[0], "RUN", *change[2:]]), "left": found}
+    page["tune"] = statistics.median(seconds for seconds, _ in answers)
     seconds, _ = timed(*change, "--workers", "2", "--memory", "2GiB", "-o", str(work / "new"))
     stages = json.loads((work / "new/run.json").read_text())["stages"]
     passes = [stage["name"] for stage in stages if stage["kind"] == "pass"]
-    print(f"tune -o: {seconds:.1f} s, passes: {', '.join(passes)}")
+    page |= {"new": seconds, "passes": passes}
+    keep(arguments.out, "tune", page)
+    print((arguments.out / "TABLES.md").read_text())
     shutil.rmtree(work)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import filters
 
 from bigseg.cli import running
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.ops.levels import ALL
 from tests.cli.conftest import Bigseg
 from tests.volumes import store

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.order import Bricks
 from bigseg.grid import Grid
 from bigseg.pipeline.pipeline import Pipeline

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -21,8 +23,9 @@ from distributed import Client, LocalCluster
 
 from bigseg import errors
 from bigseg.engine import blame
-from bigseg.engine import cluster as module
-from bigseg.engine.cluster import DaskExecutor, attach, local_cluster
+from bigseg.engine.cluster import flight, starting
+from bigseg.engine.cluster.executor import DaskExecutor
+from bigseg.engine.cluster.starting import attach, local_cluster
 from bigseg.engine.run import Executor
 from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.work import Done
@@ -178,17 +181,17 @@ def test_cheap_bricks_travel_together(cluster: DaskExecutor, monkeypatch: pytest
     monkeypatch.setattr(cluster, "client", client)
     assert len(list(cluster.run(Toy(seconds=0.001), bricks(1200, 4)))) == 1200
     assert len(client.units) < 60
-    assert max(map(len, client.units)) <= module.MOST_BLOCKS + 4
+    assert max(map(len, client.units)) <= flight.MOST_BLOCKS + 4
     assert all(units == sorted(units) and units[0] % 4 == 0 and len(units) % 4 == 0 for units in client.units)
     client.units.clear()
-    monkeypatch.setattr(module, "TASK_SECONDS", 0.01)
+    monkeypatch.setattr(flight, "TASK_SECONDS", 0.01)
     list(cluster.run(Toy(seconds=0.02), bricks(24, 2)))
     assert [len(units) for units in client.units] == [2] * 12
 
 
 def test_the_window_is_bounded(cluster: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many units there are, only a few tasks a thread are known to the cluster at a time."""
-    monkeypatch.setattr(module, "TASK_SECONDS", 0.0)
+    monkeypatch.setattr(flight, "TASK_SECONDS", 0.0)
     taken = 0
 
     def endless() -> Iterator[Sequence[int]]:
@@ -200,7 +203,7 @@ def test_the_window_is_bounded(cluster: DaskExecutor, monkeypatch: pytest.Monkey
     with closing(cluster.run(Toy(), endless())) as results:
         for number in range(100):
             next(results)
-            assert taken - number <= module.WINDOW * cluster.workers + 1
+            assert taken - number <= flight.WINDOW * cluster.workers + 1
 
 
 def test_a_killed_worker_costs_nothing_but_time(cluster: DaskExecutor, tmp_path: Path) -> None:
@@ -327,7 +330,7 @@ def test_the_environment_variable_names_the_scheduler(monkeypatch: pytest.Monkey
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
     found = dask.config.collect_env()
     with dask.config.set(found), monkeypatch.context() as patch:
-        patch.setattr(module, "_connect", lambda address, where, security=None: address)
+        patch.setattr(starting, "_connect", lambda address, where, security=None: address)
         assert attach() == "tcp://127.0.0.1:8786"
 
 
@@ -351,7 +354,7 @@ def test_a_wrong_address_is_refused_in_time(
     cluster: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody there, nonsense, a host without a name, a port that never answers, a file that is none: one message."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(starting, "CONNECT_SECONDS", 1)
     torn = tmp_path / "torn.json"
     torn.write_text('{"address": ')
     with socket.socket() as silent, socket.socket() as closed:
@@ -377,7 +380,7 @@ def test_a_wrong_address_is_refused_in_time(
 
 def test_a_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster that has nobody to work says so instead of waiting for ever."""
-    monkeypatch.setattr(module, "WORKERS_SECONDS", 0.5)
+    monkeypatch.setattr(starting, "WORKERS_SECONDS", 0.5)
     with (
         LocalCluster(
             n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address="127.0.0.1:0"
@@ -389,8 +392,9 @@ def test_a_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_workers_that_go_for_good_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """When all workers are gone for long, the run ends with a message and keeps what was finished."""
-    monkeypatch.setattr(module, "ALONE_SECONDS", 0.5)
-    monkeypatch.setattr(module, "COUNT_SECONDS", 0.1)
+    monkeypatch.setattr(flight, "ALONE_SECONDS", 0.5)
+    monkeypatch.setattr(flight, "COUNT_SECONDS", 0.1)
+    monkeypatch.setattr("bigseg.engine.cluster.executor.COUNT_SECONDS", 0.1)
     with LocalCluster(
         n_workers=1,
         threads_per_worker=1,
@@ -427,3 +431,30 @@ def test_a_cluster_that_goes_ends_the_run() -> None:
         with pytest.raises(ComputeError, match=r"the Dask cluster was lost|has had no workers"):
             list(results)
     executor.close()
+
+
+SCRIPT = """\
+import sys
+import colorsys  # stands for whatever a script loads that workers need not
+import numpy as np
+import bigseg
+print("the script runs")
+
+def own(block):
+    assert "colorsys" not in sys.modules, "the worker imported the script"
+    return block + np.uint8(1)
+
+pipe = bigseg.Pipeline([bigseg.MapBlock(function=own), bigseg.Threshold(above=100)])
+run = pipe.run(np.full((20, 20), 100, np.uint8), "out", workers=1, block=20)
+print("above", int(run.outputs["threshold"].sum()))
+"""
+
+
+def test_workers_do_not_run_the_script_that_started_them(tmp_path: Path) -> None:
+    """A script without a guard works: it runs once, what it imports is not loaded again, its functions travel."""
+    (tmp_path / "plain.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "plain.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["the script runs", "above 400"]

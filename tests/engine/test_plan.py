@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 import bigseg
-from bigseg.engine.plan import Plan
+from bigseg.engine.stage import Plan
 from bigseg.ops.base import Op
 from tests.volumes import store
 

@@ -16,7 +16,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigseg.engine.cluster import DaskExecutor, local_cluster
+from bigseg.engine.cluster.executor import DaskExecutor
+from bigseg.engine.cluster.starting import local_cluster
 from bigseg.errors import MemoryPlanError
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline

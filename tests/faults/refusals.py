@@ -37,7 +37,7 @@ def make_given(folder: Path) -> None:
     import bigseg.cli.evaluated
     import bigseg.cli.trained
     import bigseg.demo
-    import bigseg.engine.cluster
+    import bigseg.engine.cluster.starting
     import bigseg.learn.model_file
     import bigseg.report.page
     import bigseg.report.tried  # noqa: F401

@@ -22,7 +22,8 @@ import dask
 import numpy as np
 import zarr
 
-from bigseg.engine.cluster import DaskExecutor, local_cluster
+from bigseg.engine.cluster.executor import DaskExecutor
+from bigseg.engine.cluster.starting import local_cluster
 from bigseg.errors import BlockError
 from bigseg.local.digest import digest
 from tests.faults import chain, poisons

@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from bigseg.engine import leaving
-from bigseg.engine.cluster import local_cluster
+from bigseg.engine.cluster.starting import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
 from tests.faults import chain, poisons
 from tests.faults.driver import ROOT, environment, fast_folder

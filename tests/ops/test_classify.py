@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import bigseg
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.errors import InputError, ParameterError, PipelineError
 from bigseg.functions import describe
-from bigseg.learn.annotations import Annotated, Labels, annotated_table
+from bigseg.learn.annotations import Annotated, Labels, Table, annotated_table
 from bigseg.learn.model import Model
 from bigseg.learn.model_file import load_model, save_model
 from bigseg.learn.sampled import Sampling
@@ -37,10 +38,20 @@ IMAGE = textured(SHAPE, "uint8")
 SPEC = describe(IMAGE)
 FEATURES = Features(intensity=True, gaussian=(1.0,), position=10, hessian_eigenvalues=(1.5,))
 STACK = FEATURES.stack(SPEC)
-WHOLE = features_of(STACK, [IMAGE], tuple(slice(0, n) for n in SHAPE)).reshape(len(STACK.names), -1)
 LABELS = painted()
-TABLE = annotated_table([Annotated("a", (held(IMAGE),), Labels(held(LABELS)))], STACK, Sampling(None))
 BLOCKS = [(20, 26, 30), (7, 26, 11), (9, 5, 30)]
+
+
+@cache
+def whole() -> np.ndarray:
+    """Features of the whole array, a row a feature; kernels are not compiled while tests are collected."""
+    return features_of(STACK, [IMAGE], tuple(slice(0, n) for n in SHAPE)).reshape(len(STACK.names), -1)
+
+
+@cache
+def table() -> Table:
+    """Features and classes of what is painted."""
+    return annotated_table([Annotated("a", (held(IMAGE),), Labels(held(LABELS)))], STACK, Sampling(None))
 
 
 def model_of(recipe: Recipe) -> Model:
@@ -50,12 +61,12 @@ def model_of(recipe: Recipe) -> Model:
         "axes": ["z", "y", "x"],
         "names": list(STACK.names),
     }
-    return fit_model(TABLE, recipe, names=STACK.names, spec=SPEC, described=described).model
+    return fit_model(table(), recipe, names=STACK.names, spec=SPEC, described=described).model
 
 
 @pytest.fixture(scope="module")
 def forest() -> Any:
-    return RandomForestClassifier(12, random_state=0).fit(TABLE.planes.T, TABLE.truth)
+    return RandomForestClassifier(12, random_state=0).fit(table().planes.T, table().truth)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +103,7 @@ def test_equals_scikit_learn_in_any_blocks(
     forest: Any, path: Path, volume: Path, tmp_path: Path, cluster: DaskExecutor
 ) -> None:
     """Labels are predict of the whole array's features exactly, probabilities within 1e-6; any blocks and executor."""
-    labels, shares = forest.predict(WHOLE.T), forest.predict_proba(WHOLE.T)
+    labels, shares = forest.predict(whole().T), forest.predict_proba(whole().T)
     assert len(np.unique(labels)) == 3
     first: dict[str, np.ndarray] = {}
     places: list[dict[str, Any]] = [{"block": block} for block in BLOCKS]
@@ -130,11 +141,11 @@ def test_any_estimator_by_its_own_predict(estimator: Any, volume: Path, tmp_path
     for found in others:
         assert found["s0"].tobytes() == first["s0"].tobytes()
         assert found["s1"].tobytes() == first["s1"].tobytes()
-    wanted = estimator.fit(TABLE.planes.T, TABLE.truth) if hasattr(estimator, "steps") else None
+    wanted = estimator.fit(table().planes.T, table().truth) if hasattr(estimator, "steps") else None
     if wanted is not None:
-        assert np.mean(first["s0"].ravel() == wanted.predict(WHOLE.T)) > 0.999
+        assert np.mean(first["s0"].ravel() == wanted.predict(whole().T)) > 0.999
     else:
-        np.testing.assert_array_equal(first["s0"].ravel(), model.labels(WHOLE))
+        np.testing.assert_array_equal(first["s0"].ravel(), model.labels(whole()))
 
 
 def test_scaling_and_clusters_come_with_the_model(volume: Path, tmp_path: Path) -> None:
@@ -147,23 +158,23 @@ def test_scaling_and_clusters_come_with_the_model(volume: Path, tmp_path: Path) 
     for name in found[0]:
         assert len({item[name].tobytes() for item in found}) == 1
     model = load_model(tmp_path / "m.npz")
-    wanted = model.labels(rows_as_planes(model, WHOLE.T))
+    wanted = model.labels(rows_as_planes(model, whole().T))
     np.testing.assert_array_equal(found[0]["s0"].ravel(), wanted)
     assert len(model.names) == len(STACK.names) + 4
 
 
 def test_lazy_arrays(path: Path) -> None:
     """dask arrays and DataArrays stay lazy and give the bits of NumPy arrays; so does ParallelPostFit on rows."""
-    whole = bigseg.classify(IMAGE, model=path, output="uncertainty")
+    at_once = bigseg.classify(IMAGE, model=path, output="uncertainty")
     lazy = bigseg.classify(da.from_array(IMAGE, (7, 11, 13)), model=path, output="uncertainty")
     assert isinstance(lazy, da.Array)
     assert lazy.chunks == ((7, 7, 6), (11, 11, 4), (13, 13, 4))
-    assert lazy.compute(scheduler="sync").tobytes() == whole.tobytes()
+    assert lazy.compute(scheduler="sync").tobytes() == at_once.tobytes()
     frame = bigseg.classify(xr.DataArray(da.from_array(IMAGE, 10), dims=("z", "y", "x")), model=path)
     labels = bigseg.classify(IMAGE, model=load_model(path))
     assert frame.attrs["kind"] == "classes"
     np.testing.assert_array_equal(frame.values, labels)
-    rows = da.from_array(np.ascontiguousarray(WHOLE.T), (5000, -1))
+    rows = da.from_array(np.ascontiguousarray(whole().T), (5000, -1))
     np.testing.assert_array_equal(parallel(load_model(path)).predict(rows).compute(scheduler="sync"), labels.ravel())
 
 

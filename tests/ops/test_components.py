@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import filters
 
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
 from tests.volumes import store

@@ -19,12 +19,12 @@ import skimage.segmentation
 import zarr
 from scipy import ndimage
 
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.grid import Shape
 from bigseg.ops.base import Op
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
-from bigseg.pipeline.running import Run
+from bigseg.pipeline.result import Run
 from bigseg.pipeline.steps import Step
 from tests.ops.cases import FAMILIES
 from tests.ops.rows import ALL, Case

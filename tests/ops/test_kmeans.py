@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
 import bigseg
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.errors import BigsegError, PipelineError, ValuesError
 from bigseg.functions import describe
 from bigseg.local.features.scaling import KINDS, fit_table

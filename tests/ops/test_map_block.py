@@ -15,7 +15,7 @@ from scipy import ndimage
 
 import bigseg
 from bigseg.cli.main import run as command
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.errors import ChangedError, ComputeError, ParameterError, PipelineError, ValuesError
 from bigseg.ops.user_function import UserFunction
 from bigseg.pipeline.steps import Step

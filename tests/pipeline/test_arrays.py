@@ -12,7 +12,7 @@ import xarray as xr
 
 import bigseg
 from bigseg.engine.source import Held
-from bigseg.errors import ChangedError, InputError, ParameterError
+from bigseg.errors import ChangedError, InputError, ParameterError, UsageError
 from bigseg.pipeline.arrays import Lazily, array_origin, describe, function_input
 
 PIPE = bigseg.Pipeline([bigseg.Gaussian(sigma="2 um"), bigseg.Threshold(below=110), bigseg.Label()])
@@ -121,7 +121,8 @@ def test_functions_read_an_opened_volume_block_by_block(
     volume = bigseg.open_volume(stored)
     painted = np.where(blobs < 100, 1, 2).astype("uint8")
     levels = bigseg.auto_threshold(blobs)
-    model = bigseg.train(volume.compute(), painted, features={"gaussian": 1})
+    small = {"features": {"gaussian": 1}, "parameters": {"n_estimators": 3}}  # what is compared are the digests
+    model = bigseg.train(volume.compute(), painted, **small)
     labels = bigseg.label(blobs < 100)
 
     def never(*parts: Any, **named: Any) -> None:
@@ -132,7 +133,7 @@ def test_functions_read_an_opened_volume_block_by_block(
         with pytest.raises(AssertionError, match="was computed"):
             np.asarray(volume)
         assert bigseg.auto_threshold(volume) == levels
-        again = bigseg.train(volume, painted, features={"gaussian": 1})
+        again = bigseg.train(volume, painted, **small)
     assert [item.digest for item in again.training] == [item.digest for item in model.training]
     assert isinstance(function_input(volume.assign_attrs(kind="labels")), Held)
     assert function_input(volume.assign_attrs(kind="labels")).spec.kind == "labels"
@@ -140,3 +141,20 @@ def test_functions_read_an_opened_volume_block_by_block(
     lazy = bigseg.threshold(volume, below=100)
     assert isinstance(function_input(lazy), Lazily)
     assert np.array_equal(bigseg.label(lazy), labels)
+
+
+def test_settings_may_be_written_as_on_the_command_line(tmp_path: Path) -> None:
+    """One size for every axis, bytes with a unit; what there is not is refused by its nearest name."""
+    pipe = bigseg.Pipeline([bigseg.Threshold(above=1)])
+    run = pipe.run(np.eye(20, dtype=np.uint8), tmp_path / "run", workers=0, block=7, memory="1GiB")
+    assert run.record["block"] == [7, 7]
+    assert run.record["memory_a_worker"] == 1 << 30
+    for settings, said in (
+        ({"wokers": 2}, "did you mean 'workers'"),
+        ({"memory": "much"}, "memory much: expected"),
+        ({"block": "7"}, "block '7': expected"),
+        ({"block": 7.5}, "block 7.5: expected"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            pipe.run(np.eye(20, dtype=np.uint8), tmp_path / "other", **settings)
+    assert not (tmp_path / "other").exists()

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage import filters
 
 import bigseg
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.field import Field, Visit
 from bigseg.engine.source import Held, source_field
 from bigseg.engine.visit import evaluate, ordered, working_memory

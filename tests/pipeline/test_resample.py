@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import bigseg
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.resampled import Resampled, resampled
 from bigseg.engine.source import Cropped, Held
 from bigseg.errors import ChangedError, InputError, ParameterError

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 import bigseg
-from bigseg.engine.cluster import DaskExecutor
+from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.decoding import decoded_voxels
 from bigseg.engine.source import Cropped, Held, Read
 from bigseg.errors import ChangedError, InputError, MissingChunkError, ParameterError

@@ -109,13 +109,19 @@ def different(x: Array, background: int = 0) -> BitMask:
     >>> different(np.array([[0, 2, 1]], "uint16")).rows[0].tolist()
     [6]
     """
-    x = _bytes_of(x)
-    if x.dtype.kind not in "iu":
-        raise ParameterError(f"a mask or labels are bool or integers, not {x.dtype}: use a threshold on images")
+    x = integers_of(x)
     info = np.iinfo(x.dtype)
     if not info.min <= background <= info.max:
         return _pack(x, x.dtype.type(info.max), x.dtype.type(info.min), True)
     return _pack(x, x.dtype.type(background), x.dtype.type(background), True)
+
+
+def integers_of(x: Array) -> Array:
+    """A mask, classes or labels as integers; raises ParameterError for what is none of them."""
+    x = _bytes_of(x)
+    if x.dtype.kind not in "iu":
+        raise ParameterError(f"a mask or labels are bool or integers, not {x.dtype}: use a threshold on images")
+    return x
 
 
 def readable_rows(x: Array) -> tuple[Array, tuple[int, int]]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from bigseg.errors import ParameterError
 from bigseg.local.components.bitmask import Array, BitMask, Volume
-from bigseg.local.components.runs import Runs, comparable_rows, find_equal_runs, find_runs
+from bigseg.local.components.runs import Runs, find_equal_runs, find_runs, runs_and_values
 from bigseg.local.components.touching import unite_equal_runs, unite_runs
-from bigseg.local.components.words import NONE, ONE, WORD, before_next, kernel, lowest, starts_up_to
+from bigseg.local.components.words import NONE, ONE, before_next, kernel, starts_up_to
 
 SPAN = 1 << 16
 """Values that may lie between the least and the greatest however few runs there are: 256 KiB."""
@@ -133,10 +133,7 @@ def label_values(values: Array, background: int = 0) -> Components:
     >>> label_values(np.array([[7, 7, 2], [2, 0, 7]])).component.tolist()
     [1, 2, 2, 1]
     """
-    runs = find_equal_runs(values, background)
-    flat, strides = comparable_rows(values)
-    found = np.empty(runs.n, flat.dtype)
-    _take_values(runs.start, runs.before, runs.mask.shape, flat, strides, found)
+    runs, found = runs_and_values(values, background)
     component = np.empty(runs.n, np.uint32)
     if not runs.n:
         return Components(runs, component, 0)
@@ -152,21 +149,6 @@ def label_values(values: Array, background: int = 0) -> Components:
 def _check(connectivity: int) -> None:
     if connectivity not in (1, 2, 3):
         raise ParameterError(f"connectivity {connectivity!r}: expected 1, 2 or 3 (6, 18 or 26 neighbours in 3-D)")
-
-
-@kernel
-def _take_values(start: Any, before: Any, shape: Any, flat: Any, strides: Any, found: Any) -> None:
-    """The value of every run of `find_equal_runs`, read at its first voxel."""
-    nz, ny, _ = shape
-    for z in range(nz):
-        for y in range(ny):
-            row, at = z * ny + y, z * strides[0] + y * strides[1]
-            for w in range(start.shape[1]):
-                starts, run = start[row, w], before[row, w]
-                while starts:
-                    found[run] = flat[at + WORD * w + np.int64(lowest(starts))]
-                    starts &= starts - ONE
-                    run += np.uint32(1)
 
 
 @kernel

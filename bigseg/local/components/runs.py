@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bigseg.local.components.bitmask import Array, BitMask, different, readable_rows
-from bigseg.local.components.words import NONE, ONE, TOP, WORD, equal, kernel, popcount
+from bigseg.local.components.bitmask import Array, BitMask, integers_of, readable_rows
+from bigseg.local.components.words import ALL, NONE, ONE, TOP, WORD, equal, inside, kernel, lowest, popcount
 
 BUNDLES = {1: (1, 1), 2: (1, 2), 3: (2, 2)}  # planes and rows of a bundle, by connectivity
 
@@ -64,6 +64,7 @@ def find_runs(mask: BitMask, connectivity: int) -> Runs:
 
     Examples
     --------
+    >>> from bigseg.local.components.bitmask import different
     >>> mask = different(np.array([[1, 1, 0, 1], [0, 0, 1, 0]]))
     >>> find_runs(mask, 1).n, find_runs(mask, 2).n
     (3, 1)
@@ -86,18 +87,40 @@ def find_equal_runs(values: Array, background: int = 0) -> Runs:
 
     Returns
     -------
-    Runs of the mask ``values != background``, cut where the value changes. Costs two reads of the values.
+    Runs of the mask ``values != background``, cut where the value changes. Costs one read of the values.
 
     >>> find_equal_runs(np.array([[3, 3, 4, 0, 4]])).start[0].tolist()
     [21]
     """
-    mask = different(values, background)
+    return _equal_runs(values, background, False)[0]
+
+
+def runs_and_values(values: Array, background: int = 0) -> tuple[Runs, Array]:
+    """As `find_equal_runs`, and the value of every run, as an unsigned integer of the same bits.
+
+    Memory: address space for a value a voxel, of which only what the runs take is ever touched.
+
+    >>> runs_and_values(np.array([[3, 3, 4, 0, 4]], "uint8"))[1].tolist()
+    [3, 4, 4]
+    """
+    return _equal_runs(values, background, True)
+
+
+def _equal_runs(values: Array, background: int, wanted: bool) -> tuple[Runs, Array]:
+    values = integers_of(values)
     flat, strides = comparable_rows(values)
-    shape = mask.rows.shape[0] - 1, mask.rows.shape[1]
-    start, before = np.empty(shape, np.uint64), np.empty(shape, np.uint32)
+    info = np.iinfo(values.dtype)
+    known = bool(info.min <= background <= info.max)
+    left_out = values.dtype.type(background if known else 0).view(flat.dtype)
+    nz, ny, nx = (1, *values.shape)[-3:]
+    shape, words = (nz, ny, nx), -(-nx // WORD)
+    found = np.empty(values.size if wanted else 0, flat.dtype)
+    rows = np.empty((nz * ny + 1, words), np.uint64)
+    rows[-1] = 0
+    start, before = np.empty((nz * ny, words), np.uint64), np.empty((nz * ny, words), np.uint32)
     room = np.zeros(WORD + 1, flat.dtype)
-    count = _find_equal(mask.rows, mask.shape, flat, strides, start, before, room)
-    return Runs(mask, (1, 1), start, before, count)
+    count = _find_equal(flat, strides, shape, left_out, known, (rows, start, before), found, room)
+    return Runs(BitMask(shape, rows), (1, 1), start, before, count), found[:count]
 
 
 def comparable_rows(values: Array) -> tuple[Array, tuple[int, int]]:
@@ -129,9 +152,14 @@ def _find(rows: Any, shape: Any, bundle: Any, start: Any, before: Any) -> int:
 
 
 @kernel
-def _find_equal(rows: Any, shape: Any, flat: Any, strides: Any, start: Any, before: Any, room: Any) -> int:
-    nz, ny, _ = shape
+def _find_equal(
+    flat: Any, strides: Any, shape: Any, background: Any, known: bool, out: Any, found: Any, room: Any
+) -> int:
+    """Mask, starts and their counts in one read; and the values of runs, where ``found`` has room for them."""
+    rows, start, before = out
+    nz, ny, nx = shape
     words = rows.shape[1]
+    wanted = found.size > 0
     count = NONE
     for z in range(nz):
         for y in range(ny):
@@ -142,13 +170,25 @@ def _find_equal(rows: Any, shape: Any, flat: Any, strides: Any, start: Any, befo
                 at = first + WORD * w
                 if at + WORD + 1 <= flat.size:
                     same = equal(flat, at, at + 1)
+                    out_of_it = inside(flat, at, background, background)
                 else:
                     for i in range(flat.size - at):
                         room[i] = flat[at + i]
                     same = equal(room, 0, 1)
-                starts = rows[row, w] & (~same << ONE | last)
+                    out_of_it = inside(room, 0, background, background)
+                word = ~out_of_it if known else ALL
+                if w == words - 1:
+                    word &= ALL >> np.uint64(WORD * words - nx)
+                starts = word & (~same << ONE | last)
+                rows[row, w] = word
                 start[row, w] = starts
                 before[row, w] = count
+                if wanted:
+                    run, left = np.int64(count), starts
+                    while left:
+                        found[run] = flat[at + np.int64(lowest(left))]
+                        left &= left - ONE
+                        run += 1
                 count += popcount(starts)
                 last = ~same >> TOP
     return int(count)

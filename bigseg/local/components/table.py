@@ -218,10 +218,15 @@ def _measure_products(words: Any, shape: Any, bundle: Any, sums: Any) -> None:
                 while bits:
                     group, bits, following = take(component, first, starts, bits, mine)
                     size = np.int64(popcount(group))
-                    places = _sum_of_places(group)
-                    squares = np.int64(0)
-                    for k, place in enumerate(PLACES):
-                        squares += _sum_of_places(group & place) << k
+                    left, right = np.int64(lowest(group)), np.int64(highest(group))
+                    if right - left + 1 == size:  # a stretch, as most: sums in closed form take half the time
+                        places = (left + right) * size // 2
+                        squares = (right * (right + 1) * (2 * right + 1) - (left - 1) * left * (2 * left - 1)) // 6
+                    else:
+                        places = _sum_of_places(group)
+                        squares = np.int64(0)
+                        for k, place in enumerate(PLACES):
+                            squares += _sum_of_places(group & place) << k
                     sum_x = base * size + places
                     item = sums[np.int64(mine) - 1]
                     item[0] += z * z * size

@@ -54,6 +54,7 @@ def smooth_rows(planes, y, x, weights, wanted, slots, lines, smooth, gradient, l
     height, width = smooth.shape[1], smooth.shape[2]
     reads = x.stop - x.start
     base, shifts = -y.start * reads, np.arange(2 * gx.size - 1)
+    start, step = np.int64(0), np.int64(1)  # of 0 and 1 as they are written Numba would compile `_even` once more
     for k in range(slots.size):
         slot, found = slots[k], lines[4][:width]
         for j in range(height):
@@ -86,9 +87,9 @@ def smooth_rows(planes, y, x, weights, wanted, slots, lines, smooth, gradient, l
                         _even(to, source, base, at, reads, wy)
                     mirror_row(line, x)
                 if n == 1:
-                    _odd(dst, line, 0, shifts, 1, wx)
+                    _odd(dst, line, start, shifts, step, wx)
                 else:
-                    _even(dst, line, 0, shifts, 1, wx)
+                    _even(dst, line, start, shifts, step, wx)
                 if 0 < n < 4:
                     add_square(gradient[slot, j], found, n == 1)
                 elif n > 4:

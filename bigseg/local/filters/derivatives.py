@@ -272,6 +272,7 @@ def _run(rows, z, y, x, passes, strip, plane, lines, line, out):  # type: ignore
     # A reach lists radius + inner + radius positions along its axis.
     rz, ry, rx = (z.voxels.size - planes) // 2, (y.voxels.size - height) // 2, (x.voxels.size - width) // 2
     shifts = np.arange(2 * rx + 1)
+    start, step = np.int64(0), np.int64(1)  # of 0 and 1 as they are written Numba would compile `_add_taps` once more
     for first in range(0, height, strip):
         last = min(first + strip, height)
         needed = y.voxels[first : last + 2 * ry]
@@ -295,7 +296,7 @@ def _run(rows, z, y, x, passes, strip, plane, lines, line, out):  # type: ignore
                 for n in range(len(passes.x)):
                     r, begin = passes.x[n, 3], passes.x[n, 4]
                     src, positions = lines[passes.x[n, 0]], shifts[rx - r : rx + r + 1]
-                    _add_taps(dst, src, 0, positions, 1, weights[begin:], passes.x[n, 2] == 1)
+                    _add_taps(dst, src, start, positions, step, weights[begin:], passes.x[n, 2] == 1)
                     if line.size:
                         add_square(out[k, j], line, n == 0)
                 if line.size:

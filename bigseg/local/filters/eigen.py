@@ -98,7 +98,7 @@ def eigenvalues_of_rows(rows, which, work, out):  # type: ignore[no-untyped-def]
     for first in range(0, out.size, _CHUNK):
         n = min(_CHUNK, out.size - first)
         for element in range(rows.shape[0]):
-            work[element * _CHUNK :][:n] = rows[element, first:][:n]
+            _copy(work[element * _CHUNK :][:n], rows[element, first:])
         dst = out[first:][:n]
         if rows.shape[0] == 3:
             _of_two(dst, work, np.float64(1 if which == 1 else -1))
@@ -115,13 +115,20 @@ def all_eigenvalues_of_rows(rows, work, out):  # type: ignore[no-untyped-def]
     for first in range(0, size, _CHUNK):
         n = min(_CHUNK, size - first)
         for element in range(rows.shape[0]):
-            work[element * _CHUNK :][:n] = rows[element, first:][:n]
+            _copy(work[element * _CHUNK :][:n], rows[element, first:])
         if rows.shape[0] == 3:
             _both_of_two(work, n)
         else:
             _all_of_three(work, n)
         for which in range(out.shape[0]):
-            out[which, first:][:n] = work[which * _CHUNK :][:n]
+            _copy(out[which, first:][:n], work[which * _CHUNK :])
+
+
+@njit(nogil=True, cache=True)
+def _copy(dst, src):  # type: ignore[no-untyped-def]
+    """As many as dst has; for slices that are assigned Numba compiles a message about their shapes, for 3 s."""
+    for i in range(dst.size):
+        dst[i] = src[i]
 
 
 @njit(nogil=True, cache=True)

@@ -204,6 +204,7 @@ def _correlate(rows, z, y, x, weights, strip, plane, line, out):  # type: ignore
     reads = x.stop - x.start
     true = line[x.before : x.before + reads]
     shifts = np.arange(weights[2].size)
+    start, step = np.int64(0), np.int64(1)  # of 0 and 1 as they are written Numba would compile `_add_rows` once more
     for first in range(0, height, strip):
         last = min(first + strip, height)
         needed = y.voxels[first : last + weights[1].size - 1]
@@ -215,7 +216,7 @@ def _correlate(rows, z, y, x, weights, strip, plane, line, out):  # type: ignore
             for j in range(first, last):
                 _add_rows(true, plane, -top * reads, y.voxels[j:], reads, weights[1])
                 mirror_row(line, x)
-                _add_rows(out[k, j], line, 0, shifts, 1, weights[2])
+                _add_rows(out[k, j], line, start, shifts, step, weights[2])
 
 
 @njit(nogil=True, cache=True)

@@ -125,6 +125,7 @@ class FindLimits:
     name: str
     shelves: Shelves
     views: tuple[View, ...]
+    light = True
 
     def units(self, grid: Grid) -> int | tuple[int, ...]:
         """One task, if anything is asked."""

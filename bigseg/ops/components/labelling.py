@@ -115,9 +115,16 @@ class CollectComponents:
         rows = {} if counted else rows_of(found, inner, self.shape, self.measures, arrays, self.groups)
         kept = {"check": check_of(rows["first"])} if "first" in rows else {}
         if self.labelling.identity == "equal":
-            places = np.unravel_index(first_voxels(found), inner.shape)  # flattening may copy the block
+            places = self._begins(found, rows, inner)  # flattening may copy the block
             return kept | by_value(rows, arrays[0][places])
         return kept | surface(found, rows, self.labelling, visit, arrays[0])
+
+    def _begins(self, found: Components, rows: Rows, inner: Box) -> tuple[Array, ...]:
+        """Places in the block of the first voxels of its components."""
+        if "first" not in rows:
+            return np.unravel_index(first_voxels(found), inner.shape)
+        places = np.unravel_index(rows["first"], self.shape)
+        return tuple(place - start for place, start in zip(places, inner.start, strict=True))
 
 
 def surface(found: Components, rows: Rows, labelling: Labelling, visit: Visit, array: Array) -> Rows:

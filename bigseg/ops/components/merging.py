@@ -50,6 +50,7 @@ class Join:
     valued: bool = False
     prefix: str = ""
     """Of the names of the arrays that pass 1 kept."""
+    light = True
 
     def units(self, grid: Grid) -> tuple[int, ...]:
         """One task a super-block."""

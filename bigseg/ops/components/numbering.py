@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Rank:
     """For each view, whether its ids are needed."""
     bare: bool
     """Whether nothing is known of the objects but how many there are."""
+    light = True
 
     def units(self, grid: Grid) -> int:
         """One task an interval."""
@@ -51,7 +53,8 @@ class Rank:
 
     def memory(self, grid: Grid) -> int:
         """The interval's bits, and 60 bytes an object; one in 200 voxels is expected."""
-        return (16 << 20) + INTERVAL // 64 * 16 + 60 * INTERVAL // 200
+        voxels = min(INTERVAL, prod(grid.shape))
+        return (8 << 20) + voxels // 64 * 16 + 60 * voxels // 200
 
     def bind(self, values: Values) -> Rank:
         """With computed thresholds, and the limits that were found."""
@@ -133,6 +136,7 @@ class Total:
     most: tuple[int, ...]
     """For each view the greatest id that its labels can hold."""
     found: Mapping[str, Any] | None = None
+    light = True
 
     def units(self, grid: Grid) -> int:
         """One task."""
@@ -179,6 +183,7 @@ class TellCount:
     total: str
     view: int
     found: int = 0
+    light = True
 
     def units(self, grid: Grid) -> int:
         """One task."""
@@ -278,6 +283,7 @@ class HandDown:
 
     ids: Ids
     views: int
+    light = True
 
     def units(self, grid: Grid) -> tuple[int, ...]:
         """One task a super-block; none where ids are those of a label image."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class WriteTables:
     label: str
     """Dtype of the labels."""
     found: Mapping[str, Any] | None = None
+    light = True
 
     def units(self, grid: Grid) -> int:
         """One task an interval; where all is one file, the first writes it."""
@@ -57,7 +59,8 @@ class WriteTables:
 
     def memory(self, grid: Grid) -> int:
         """A file's columns, compressed, and the rows of an interval: one in a thousand voxels is expected."""
-        return 200 * ONE_FILE + 1000 * min(GROUP, INTERVAL // 1000)
+        rows = prod(grid.shape) // 1000
+        return 200 * min(ONE_FILE, rows) + 1000 * min(GROUP, INTERVAL // 1000, rows)
 
     def bind(self, values: Values) -> WriteTables:
         """With the bounds and numbers that were found."""

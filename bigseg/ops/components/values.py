@@ -37,6 +37,7 @@ class JoinValues:
 
     name: str
     source: str
+    light = True
 
     def units(self, grid: Grid) -> tuple[int, int]:
         """One task; then one a range."""

@@ -189,10 +189,28 @@ def test_working_bytes_cover_what_is_held() -> None:
         (
             lambda: nearest(labels, 5, (1.0,) * 3, keep),
             4 * 60 * 70 * 80,
-            nearest_working_bytes(labels.shape, (60, 70, 80), (5, 5, 5), 4),
+            nearest_working_bytes(labels.shape, (60, 70, 80), labels.dtype, 5, (1.0,) * 3),
+        ),
+        (
+            lambda: nearest(labels, 5, (1.0, 1.0, 1.25), keep),
+            4 * 60 * 70 * 80,
+            nearest_working_bytes(labels.shape, (60, 70, 80), labels.dtype, 5, (1.0, 1.0, 1.25)),
         ),
         (lambda: grow(labels, footprint, 3, mask), 0, grow_working_bytes(labels.shape, 4, 3)),
     ):
         _, most = bytes_held(call)
         peak = most - held
         assert said / 1.3 <= peak <= said + 65536
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "bool"])
+@pytest.mark.parametrize("distance", [0.0, 0.9, 1.0, 2.5, 4.0, 9.0, 9.5, 30.0])
+def test_keys_give_what_distances_give(dtype: str, distance: float) -> None:
+    """One integer a voxel, where voxels are 1 apart, gives the labels that distances and labels apart give."""
+    for shape in ((13, 21, 34), (21, 40), (70,), (1, 5, 3)):
+        labels = seeds(shape, dtype=dtype)
+        keep = tuple(slice(min(2, n // 3), n - n // 4) for n in shape)
+        apart = nearest(labels.astype("int64"), distance, (1.0,) * len(shape), keep)  # labels with a sign have no keys
+        found = nearest(labels, distance, (1.0,) * len(shape), keep)
+        assert found.dtype == labels.dtype
+        np.testing.assert_array_equal(found.astype("int64"), apart)

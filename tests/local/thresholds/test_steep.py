@@ -27,3 +27,14 @@ def test_steep_is_scipys_laplacian_above_a_limit(shape: tuple[int, ...], dtype: 
             keep = tuple(slice(a - o.start, b - o.start) for a, b, o in zip(start, stop, outer, strict=True))
             inner = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
             np.testing.assert_array_equal(steep(x[outer], limit, keep), expected[inner])
+
+
+@pytest.mark.parametrize("shape", [(9, 12, 30), (12, 30), (40,), (1, 7, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("limit", [-1.0, 0.0, 40.2, 3000.0, 1e9, np.inf])
+def test_integers_give_what_floats_give(shape: tuple[int, ...], dtype: str, limit: float) -> None:
+    """Whole numbers are compared as such: the same voxels as those of the image as float32."""
+    info = np.iinfo(dtype)
+    x = np.random.default_rng(3).integers(info.min, info.max, shape, dtype, endpoint=True)
+    for keep in (tuple(slice(0, n) for n in shape), tuple(slice(n // 3, n // 3 + 1) for n in shape)):
+        np.testing.assert_array_equal(steep(x, limit, keep), steep(x.astype(np.float32), limit, keep))

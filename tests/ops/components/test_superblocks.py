@@ -57,18 +57,22 @@ def test_sides_close_when_all_neighbours_are_inside(case: tuple[tuple[int, ...],
     tree = Tree(Grid(counts, (1,) * len(counts)), periodic)
     top = Node(tree.levels, 0)
     assert tree.sides(top) == [] or (tree.levels == 0 and not any(periodic))
+    directions = forward(len(counts), len(counts))
+    meeting = [  # the blocks that meet in the nodes of level 1, 2, ...
+        {
+            block
+            for number in range(count)
+            for one, two, _ in tree.meetings(Node(level, number), directions)
+            for block in (one, two)
+        }
+        for level, count in enumerate(tree.rounds, start=1)
+    ]
     for unit in range(sum(tree.rounds)):
         node = tree.at(unit)
         children = tree.children(node)
         assert sum(prod(tree.blocks(child)) for child in children) == prod(tree.blocks(node))
         assert all(tree.parent(child) == (node, place) for place, child in enumerate(children))
-        later = {
-            block
-            for level in range(node.level + 1, tree.levels + 1)
-            for number in range(prod(tree.counts(level)))
-            for one, two, _ in tree.meetings(Node(level, number), forward(len(counts), len(counts)))
-            for block in (one, two)
-        }
+        later = set().union(*meeting[node.level :])  # above its own level
         mine = {block for block, _ in tree.surface(node)}
         inside = set(
             np.ravel_multi_index(
@@ -118,8 +122,10 @@ def test_ranks_are_those_of_sorting() -> None:
 
 @st.composite
 def deep(draw: st.DrawFn) -> tuple[np.ndarray, int, tuple[int, ...]]:
-    """A random volume of many small blocks: trees of up to five levels."""
-    shape = draw(st.one_of(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.tuples(*[st.integers(1, 9)] * 3)))
+    """A random volume of many small blocks, at most 320: trees of up to six levels."""
+    long, short = st.integers(1, 40), st.integers(1, 8)
+    planes = st.one_of(st.tuples(long, short), st.tuples(short, long))
+    shape = draw(st.one_of(planes, st.tuples(*[st.integers(1, 6)] * 3)))
     block = tuple(draw(st.integers(1, 4)) for _ in shape)
     density = draw(st.floats(0.1, 0.9))
     array = np.random.default_rng(draw(st.integers(0, 2**31))).random(shape) < density
