@@ -33,13 +33,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tests.faults
 
@@ -116,20 +117,22 @@ def rows_apart(module: ModuleType) -> list[Row]:
         return [Row("/".join(module.TESTS), f"{module.__name__} {how}", 1, 0, seconds=seconds)]
 
 
-def rows_of_all(chosen: Sequence[ModuleType]) -> list[Row]:
-    """Run modules, those together that may."""
+def rows_of_all(chosen: Sequence[ModuleType], keep: Callable[[str, list[Row]], None]) -> None:
+    """Run modules, those together that may; ``keep`` is given the rows of each as soon as they are there."""
     beside = [module for module in chosen if getattr(module, "BESIDE", False)]
 
-    def one(module: ModuleType) -> list[Row]:
+    def one(module: ModuleType) -> None:
         print(f"{module.__name__}: {', '.join(module.TESTS)}", flush=True)
         found = rows_apart(module)
         lines = [f"  {row.test}: {row.what}: {row.passed} of {row.injections}, {row.seconds:.0f} s" for row in found]
         print("\n".join(lines), flush=True)
-        return found
+        keep(module.__name__.rpartition(".")[2], found)
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        rows = [row for found in pool.map(one, beside) for row in found]
-    return rows + [row for module in chosen if module not in beside for row in one(module)]
+        list(pool.map(one, beside))
+    for module in chosen:
+        if module not in beside:
+            one(module)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -143,17 +146,18 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(rows: Sequence[Row], seconds: float) -> str:
+def page(known: Mapping[str, Any]) -> str:
     """RESULTS.md."""
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[2]
+    rows = [Row(*item) for module in known.values() for item in module["rows"]]
+    days = sorted(module["when"] for module in known.values())
     head = (
         "# Faults: what was injected, and what held\n\n"
-        f"`make faults` (`python -m tests.faults.run`), {time.strftime('%Y-%m-%d', time.gmtime())}, "
-        f"Python {platform.python_version()}, {platform.system()}, {cores} cores: {seconds / 60:.0f} minutes "
-        f"(mean load of the last 15: {load:.1f}).\n\n"
+        "`make faults` (`python -m tests.faults.run`; one line of the table: `--only R1`), "
+        f"{days[0]} to {days[-1]} UTC, Python {platform.python_version()}, {platform.system()}, "
+        f"{len(os.sched_getaffinity(0))} cores, mean load of 15 minutes at most "
+        f"{max(module['load'] for module in known.values())}; some modules ran two at a time.\n\n"
         "An injection has passed if everything held that must hold after it: golden decoded voxels and table rows, "
-        "nothing that is journalled computed again, nothing incomplete that looks complete, no file left over. "
-        "`python -m tests.faults.run --only R1` runs one line of the table.\n\n"
+        "nothing that is journalled computed again, nothing incomplete that looks complete, no file left over.\n\n"
     )
     tail = (
         "\nNot covered: power loss (only the order of fsync and rename is checked), Lustre, GPFS and S3, network "
@@ -165,23 +169,33 @@ def page(rows: Sequence[Row], seconds: float) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Run all, or those asked for; the exit status says whether everything held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=[], metavar="R1", help="of these tests alone; writes no page")
-    parser.add_argument("--out", type=Path, default=None, help=f"the page to write (default: {RESULTS.name})")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="R1", help="of these tests alone; others keep their rows"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help=f"the page to write (default: {RESULTS.name})")
     parser.add_argument("--module", help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.module:
         chosen.rows.write_text(json.dumps(rows_of(importlib.import_module(chosen.module))))
         return 0
-    began = time.perf_counter()
+    began, kept, lock = time.perf_counter(), chosen.out.with_suffix(".json"), threading.Lock()
+    known = json.loads(kept.read_text()) if chosen.only and kept.exists() else {}
+    rows: list[Row] = []
+
+    def keep(name: str, found: list[Row]) -> None:
+        """On the page at once: a run that is cut short has shown what it has shown."""
+        with lock:
+            when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+            known[name] = {"rows": [list(row) for row in found], "when": when, "load": round(os.getloadavg()[2], 1)}
+            rows.extend(found)
+            kept.write_text(json.dumps(known, indent=1) + "\n")
+            chosen.out.write_text(page(known))
+
     wanted = [module for module in modules() if not chosen.only or set(chosen.only) & set(module.TESTS)]
-    rows = rows_of_all(wanted)
-    seconds = time.perf_counter() - began
+    rows_of_all(wanted, keep)
     print(table(rows))
-    print(f"{seconds / 60:.1f} minutes")
-    out = chosen.out or (None if chosen.only else RESULTS)
-    if out is not None:
-        out.write_text(page(rows, seconds))
+    print(f"{(time.perf_counter() - began) / 60:.1f} minutes")
     return 0 if rows and all(row.passed == row.injections for row in rows) else 1
 
 
