@@ -24,7 +24,7 @@ from bigseg.ops.learning.features import Features
 from bigseg.ops.learning.on_features import OnFeatures
 from bigseg.ops.learning.predict import UNKNOWN_MODEL, Output, Predict, Stored, cost_of, model_bytes, row_bytes
 from bigseg.ops.train import FitModel
-from bigseg.storage.spec import Spec
+from bigseg.storage.spec import Class, Spec
 
 if TYPE_CHECKING:
     from bigseg.learn.model import Model
@@ -101,8 +101,11 @@ class Classify(Op):
         """
         after = site.after(self)
         specs = [field.spec for field in inputs]
-        kernel = self._of_step(specs, after, site) if after else self._of_file(specs, site.name)
-        return Field(site.name, self.result(specs[0]), kernel, tuple(inputs), after)
+        kernel, classes = self._of_step(specs, after, site) if after else self._of_file(specs, site.name)
+        result = self.result(specs[0])
+        if result.kind == "classes":
+            result = result.but(classes=classes)
+        return Field(site.name, result, kernel, tuple(inputs), after)
 
     def result(self, spec: Spec) -> Spec:
         """What the result is."""
@@ -112,7 +115,7 @@ class Classify(Op):
         bounds = (0.0, 255.0) if small else None if self.output == "value" else (0.0, 1.0)
         return spec.but(dtype=np.dtype("uint8" if small else "float32"), kind="image", bounds=bounds)
 
-    def _of_file(self, specs: Sequence[Spec], name: str) -> Classifier:
+    def _of_file(self, specs: Sequence[Spec], name: str) -> tuple[Classifier, tuple[Class, ...]]:
         from bigseg.learn.model import check_fits  # with scikit-learn, which takes a second to load
 
         place = ModelPlace(str(Path(self.model).absolute()), self.digest)
@@ -124,9 +127,12 @@ class Classify(Op):
         except BigsegError as error:
             raise type(error)(f"step {name!r}: {error}") from error
         dtypes = tuple(str(spec.dtype) for spec in specs)
-        return Classifier(self, stack, dtypes, place, cost_of(model), model_bytes(model), row_bytes(model))
+        classes = tuple(Class(item.value, item.name, item.colour) for item in model.classes)
+        return Classifier(self, stack, dtypes, place, cost_of(model), model_bytes(model), row_bytes(model)), classes
 
-    def _of_step(self, specs: Sequence[Spec], after: Sequence[Reduction], site: Site) -> Classifier:
+    def _of_step(
+        self, specs: Sequence[Spec], after: Sequence[Reduction], site: Site
+    ) -> tuple[Classifier, tuple[Class, ...]]:
         (step,) = after
         trainer = step.kernel
         if not isinstance(trainer, FitModel):
@@ -136,7 +142,8 @@ class Classify(Op):
             raise PipelineError(f"step {site.name!r}: the model is of images {trained}, found {given}: name the same")
         place = ModelPlace("", "", self.model)
         dtypes = tuple(str(spec.dtype) for spec in specs)
-        return Classifier(self, trainer.stack, dtypes, place, trainer.op.cost_of_model, UNKNOWN_MODEL, 64)
+        classes = tuple(Class(value, item.name, item.colour) for value, item in trainer.op.named.items())
+        return Classifier(self, trainer.stack, dtypes, place, trainer.op.cost_of_model, UNKNOWN_MODEL, 64), classes
 
     def asks(self, model: Model) -> int:
         """The place of the class whose probability is wanted, 0 where none is.

@@ -201,15 +201,19 @@ class Train(Op):
             side,
         )
 
+    @property
+    def named(self) -> dict[int, ClassInfo]:
+        """The classes that were given names."""
+        items = sorted(self.classes.items())
+        return {number: ClassInfo(name=item) if isinstance(item, str) else item for number, item in items}
+
     def fitted(
         self, table: Table, kind: Kind, stack: Stack, spec: Spec, images: Sequence[str], names: Mapping[int, str]
     ) -> Trained:
         """The model of a table; ``names`` of classes that came with the annotations."""
         from bigseg.learn.training import fit_model  # with scikit-learn, which takes seconds to load
 
-        given = {
-            number: ClassInfo(name=item) if isinstance(item, str) else item for number, item in self.classes.items()
-        }
+        given = self.named
         return fit_model(
             table,
             self.recipe(kind),

@@ -30,6 +30,7 @@ from bigseg.model_functions import parallel, rows_as_planes
 from bigseg.ops.learning.features import Features
 from bigseg.ops.train import Train
 from bigseg.pipeline.steps import Step
+from bigseg.storage.volume import Volume
 from tests.learn.test_annotations import SHAPE, held, painted
 from tests.local.crops import textured
 from tests.volumes import store
@@ -258,6 +259,21 @@ def test_a_train_step_makes_the_model(path: Path, volume: Path, tmp_path: Path, 
     assert files[0] == files[1] == files[2]
     model = load_model(tmp_path / "0" / "models" / "forest.npz")
     assert model.training[0].voxels == (LABELS > 0).sum()
+
+
+def test_classes_keep_their_names(path: Path, volume: Path, tmp_path: Path) -> None:
+    """Labels carry the names and colours of the model's classes, or those that a train step was given."""
+    ran(volume, tmp_path / "file", [Step("classes", bigseg.Classify(model=str(path)), ("input",))])
+    found = Volume.open(tmp_path / "file" / "classes.ome.zarr").spec.classes
+    assert [tuple(item) for item in found] == [
+        (item.value, item.name, item.colour.lower()) for item in load_model(path).classes
+    ]
+    named = {2: "pore", 1: {"name": "matrix", "colour": "#102030"}}
+    inputs = {"input": volume, "drawn": store(tmp_path / "drawn.zarr", LABELS)}
+    ran(inputs, tmp_path / "step", steps_of(classes=named)[:2])
+    first, second = Volume.open(tmp_path / "step" / "s0.ome.zarr").spec.classes
+    assert tuple(first) == (1, "matrix", "#102030")
+    assert second.name == "pore"
 
 
 def test_regions_and_the_threshold_of_a_train_step(volume: Path, tmp_path: Path) -> None:
