@@ -119,8 +119,10 @@ def measure_apart(blocks: int, workers: int) -> Cost:
     """The same in a process of its own, whose memory nothing else has touched."""
     command = [sys.executable, "-m", "tests.benchmarks.blocks", "--json"]
     command += ["--blocks", str(blocks), "--workers", str(workers)]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    found = json.loads(answer.splitlines()[-1])
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-4000:])
+    found = json.loads(done.stdout.splitlines()[-1])
     return Cost(**{**found, "resident": tuple(found["resident"])})
 
 

@@ -95,7 +95,7 @@ def nearest_working_bytes(
     """Bytes that `nearest` holds beside its input of a dtype, and its result.
 
     >>> nearest_working_bytes((74, 74, 74), (64, 64, 64), np.dtype("u4"), 10.0, (2.0,) * 3)
-    598016
+    598608
     """
     more = 3 - len(outer)
     (depth, rows, _), (_, height, width) = ((1,) * more + tuple(n) for n in (outer, inner))
