@@ -1,8 +1,8 @@
 """Small reductions that follow each other, as one task: each alone costs a cluster 20 ms, whatever it does.
 
-Only those that say so (``light``), in at most `MOST_UNITS` tasks each, and of which nothing is done yet: what a kill
-costs stays below a second, and no worker waits for work that it could have shared. Results are journalled stage by
-stage, as if each had been run by itself.
+Only those that say so (``light``), in at most `MOST_UNITS` tasks each, and of which nothing is done yet: so little is
+lost by a kill, or by workers that could have shared it. Results are journalled stage by stage, as if each had been run
+by itself; and by itself each is run when a chain fails, so that only the unit that cannot be done is left out.
 """
 
 from __future__ import annotations
@@ -106,13 +106,15 @@ Run = Callable[[Work, Iterator[Sequence[int]]], Generator[Done]]
 
 
 def run_chain(stages: Sequence[Stage], run: Run, values: Values) -> dict[str, Computed]:
-    """Run some stages as one task of an executor; what each of them gave.
+    """Run some stages as one task of an executor, if there are several; what each of them gave.
 
     Raises
     ------
     BigsegError
         As the executor raises it; none of the stages is done then.
     """
+    if len(stages) < 2:
+        return {}
     links = tuple(Link(stage.light, stage.units) for stage in stages if stage.light is not None)
     found: dict[str, list[Done]] = defaultdict(list)
     began = time.perf_counter()

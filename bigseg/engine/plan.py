@@ -33,12 +33,11 @@ from bigseg.storage.pyramid import halved_axes, level_shard, levels_of
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
 
-COMPILING = 72 << 20
-"""What compiling kernels leaves in a worker, the first time on a machine."""
-BASELINE = (276 << 20) + COMPILING
-"""Resident bytes of a worker beside its arrays and its cache. Measured with blocks of 40^3, which take next to nothing:
-141 MiB when it has started, 220 to 230 when it has loaded compiled kernels, 45 more from the first table on (pyarrow);
-332 to 340 in all where every kernel had to be compiled. ``python -m tests.faults.run --only R11``."""
+BASELINE = 424 << 20
+"""Resident bytes of a worker beside its arrays and its cache, where it takes most: in the first run after an
+installation, measured 400 MiB. 61 MiB are of its libraries, 100 of compiled kernels, 43 of tables (pyarrow), up to 72
+are left behind by compiling; code of libraries, which Dask and batch systems count, takes 68 MiB where its files were
+read page by page, and 144 just after an installation, when the page cache maps large pieces of them."""
 RETAINED = 64 << 20
 """What the allocator of a worker keeps of a pass while a reduction runs, at most (measured: 20 to 50 MiB); never more
 than the pass took."""

@@ -89,7 +89,7 @@ def execute(
     missing: set[str] = set()  # stages that are not finished, and so cannot be read
     found = {**(known or {}), **journal.values}
     values: dict[str, dict[str, Any]] = {name: dict(item) for name, item in found.items()}
-    ready: dict[str, Computed] = {}
+    chaining, ready = executor.distant, dict[str, Computed]()
     for number, stage in enumerate(plan.stages):
         ended = journal.stages.get(stage.name)
         if ended is not None:
@@ -102,9 +102,11 @@ def execute(
         if lock is not None:
             lock.check()
         try:
-            if executor.distant and stage.name not in ready:
-                chain = chain_of(plan.stages[number:], journal, missing)
-                ready = run_chain(chain, executor.run, values) if len(chain) > 1 else {}
+            if chaining and stage.name not in ready:
+                ready = run_chain(chain_of(plan.stages[number:], journal, missing), executor.run, values)
+        except BlockError:
+            chaining = False  # alone, each stage does the units that can be done, and names the one that cannot
+        try:
             summary = _run_stage(stage, ready.get(stage.name, executor), journal, lock, values, observe)
         except BlockError as error:
             errors.append(error)

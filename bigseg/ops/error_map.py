@@ -27,8 +27,6 @@ MASKS = (
 )
 CLASSES = (Class(0, "not compared", UNSEEN), Class(1, "right class", UNSEEN), Class(2, "wrong class", "#ee6677"))
 """Values, names and colours: Paul Tol's bright scheme; what is right in the background covers no image."""
-_OF_PAIR = np.array([1, 3, 4, 2], np.uint8)
-"""The class where result and truth are no and no, yes and no, no and yes, yes and yes."""
 
 
 class ErrorMap(Op):
@@ -37,7 +35,7 @@ class ErrorMap(Op):
     Of masks (and labels, which count as what is not 0): 1 true negative, 2 true positive, 3 false positive, 4 false
     negative. Scores count as yes above ``threshold``. Of classes: 1 right, 2 wrong. 0 is what is not compared: under
     a mask, and where the truth is ``ignore``. uint8, saved with names and colours, so that viewers and the report show
-    it; `evaluate` gives the counts. Depth 0. Cost: about 2 ns a voxel a core.
+    it; `evaluate` gives the counts. Depth 0. Cost: about 0.5 ns a voxel a core.
 
     >>> import numpy as np, bigseg
     >>> bigseg.error_map(np.array([[1, 0, 1, 0]], "uint8"), np.array([[1, 1, 0, 0]], "uint8"), kind="mask")
@@ -107,15 +105,15 @@ class Errors:
     masks: bool
     ndim: int
     haloed = True
-    cost = 2.0
+    cost = 0.5
 
     def depth(self) -> Shape:
         """Voxel by voxel."""
         return (0,) * self.ndim
 
     def memory(self, outer: Shape, inner: Shape) -> int:
-        """Two masks, and a third where some of the truth is ignored."""
-        return 3 * prod(inner)
+        """Two masks, where they agree on yes, and a term of the sum."""
+        return 4 * prod(inner)
 
     def bind(self, values: Values) -> Errors:
         """With the threshold that an earlier step found."""
@@ -124,13 +122,14 @@ class Errors:
     def compute(self, arrays: Sequence[Array], keep: tuple[slice, ...], box: Box, visit: Visit) -> Array:
         """One block."""
         found, true = (array[keep] for array in arrays)
-        out = self._masks(found, true) if self.masks else np.where(found == true, np.uint8(1), np.uint8(2))
+        out = self._masks(found, true) if self.masks else 2 - (found == true).view(np.uint8)
         if self.ignore is not None:
-            out[true == self.ignore] = 0
-        return out
+            out *= true != self.ignore
+        return np.asarray(out)
 
     def _masks(self, found: Array, true: Array) -> Array:
         yes = between(found, self.threshold, None) if self.threshold is not None else found != 0
         wanted = true != 0 if self.positive is None else true == self.positive
-        pairs = yes.view(np.uint8) + 2 * wanted.view(np.uint8)
-        return np.asarray(_OF_PAIR[pairs])
+        yes, wanted = yes.view(np.uint8), wanted.view(np.uint8)
+        both = yes & wanted
+        return np.asarray(1 + 2 * yes + 3 * wanted - 4 * both)  # a fifth of the time of looking pairs up

@@ -13,9 +13,8 @@ from bigseg.errors import ParameterError, PipelineError
 from bigseg.local.exact_sums import EXPONENTS, PARTS
 from bigseg.local.models.curves import STEPS, Scale
 from bigseg.ops.base import Masking, Number, Op, Site
-from bigseg.ops.contingency import PairColumns
 from bigseg.ops.counting.statistics import Fold, value_range
-from bigseg.ops.keyed import Source, keyed_table
+from bigseg.ops.keyed import TOGETHER, Gather, Share, Source, gathered
 from bigseg.ops.learning.object_scoring import object_reductions
 from bigseg.ops.learning.scoring import (
     CLASS_KEYS,
@@ -133,8 +132,7 @@ class Evaluate(Op):
         pairs = f"{site.name}.pairs"
         collect = Collect(pairs, [found, true], CollectOverlaps(self._compared, masks, _bytes(found, true)))
         dtypes = ("uint8", "uint8") if masks else (str(true.spec.dtype), str(found.spec.dtype))
-        (gather,) = keyed_table(pairs, [Source(collect.name)], [collect], 1, PairColumns(dtypes)).inputs
-        assert isinstance(gather, Reduction)
+        gather = gathered([collect], Gather(pairs, (Source(collect.name),), 1, Share(TOGETHER)))
         kernel = FromOverlaps(site.name, gather.name, dtypes, MOST_CLASSES**2)
         return Reduction(site.name, (gather,), kernel, keys=("voxels", *CLASS_KEYS))
 

@@ -310,8 +310,20 @@ def keyed_table(
     finish : what becomes of the rows of a range, all rows of a first key among them; by default they stay.
     """
     shared = name, tuple(sources), columns, share or Share(TOGETHER)
-    bounds = Reduction(f"{name}.bounds", tuple(inputs), Bounds(*shared, whole=finish is not None))
+    gather = gathered(inputs, Gather(*shared, finish))
+    return Reduction(name, (gather,), WriteTable(*shared, layout, key), keys=(key,))
+
+
+def gathered(inputs: Sequence[Collect | Reduction], gather: Gather) -> Reduction:
+    """The reductions that bring rows into ranges by key: ``NAME.gather``, whose values are the rows of each.
+
+    Parameters
+    ----------
+    inputs : the nodes of the stages that keep the rows.
+    gather : the last reduction: it knows the table's name, the sources, the sums of a row, and the share.
+    """
+    name, shared = gather.name, (gather.name, gather.sources, gather.columns, gather.share)
+    bounds = Reduction(f"{name}.bounds", tuple(inputs), Bounds(*shared, whole=gather.finish is not None))
     scatter = Reduction(f"{name}.scatter", (bounds,), Scatter(*shared))
     exchange = Reduction(f"{name}.exchange", (scatter,), Exchange(*shared))
-    gather = Reduction(f"{name}.gather", (exchange,), Gather(*shared, finish))
-    return Reduction(name, (gather,), WriteTable(*shared, layout, key), keys=(key,))
+    return Reduction(f"{name}.gather", (exchange,), gather)

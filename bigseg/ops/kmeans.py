@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field as Parameter
 from pydantic import field_validator, model_validator
 
 from bigseg.engine.field import Field, Reduction
-from bigseg.errors import unknown
+from bigseg.errors import PipelineError, unknown
 from bigseg.local.features.stack import Stack
 from bigseg.local.models.centres import MOST
 from bigseg.ops.base import Masking, Op, Site
@@ -26,6 +26,7 @@ from bigseg.ops.learning.clusters import (
     SumMembers,
 )
 from bigseg.ops.learning.feature_sample import feature_sample, looking
+from bigseg.ops.learning.feature_scaling import scaling_of
 from bigseg.ops.learning.features import Features
 from bigseg.ops.learning.on_features import OnFeatures, on_features
 from bigseg.ops.masked import within
@@ -49,8 +50,8 @@ class Kmeans(Op):
     Gives ``inertia`` (sum of squared distances of the sample), ``silhouette`` (of 2,000 voxels), ``sample``, and
     ``model`` (names, centres, scaling). Table ``NAME``: one row a class with its share of the sample, mean and
     standard deviation of each feature; with ``try_k`` also ``NAME.tried``: inertia and silhouette for each k. Depth:
-    that of the features. Cost: two passes over the features, and one for each of ``lloyd``; the classes themselves
-    0.07 ns a voxel, feature and class on one core, and 0.25 a feature.
+    that of the features. Cost: two passes over the features, and one for each of ``lloyd``, one or three for
+    ``scaling_from: volume``; the classes themselves 0.07 ns a voxel, feature and class on one core, and 0.25 a feature.
 
     Source of the algorithm: D. Sculley, Web-scale k-means clustering (2010); S. Lloyd, Least squares quantization
     in PCM (1982).
@@ -74,7 +75,10 @@ class Kmeans(Op):
         None, description="what describes a voxel, as bigseg.Features; by default {intensity: true}"
     )
     scaling: Kind = Parameter(
-        "none", description="none, standard, robust, minmax or quantile, of the sample: without it, large features rule"
+        "none", description="none, standard, robust, minmax or quantile: without it, large features rule"
+    )
+    scaling_from: Literal["sample", "volume"] = Parameter(
+        "sample", description="what the scaling is of; volume: every voxel, which takes one to three passes more"
     )
     sample: int = Parameter(100_000, ge=2, le=10_000_000, description="voxels that the classes are found on")
     seed: int = Parameter(0, ge=0, lt=1 << 32, description="of the sample and of the first centres")
@@ -116,7 +120,15 @@ class Kmeans(Op):
         sample = feature_sample(inputs, mask, stack, name, self.sample, self.seed)
         shared = name, sample.name, stack.names, min(self.sample, prod(inputs[0].spec.shape))
         fit = FitClusters(*shared, self.k, self.try_k, self.scaling, self.seed, self.batch, self.starts)
-        known = Reduction(f"{name}.fit", (sample,), fit)
+        after: list[Reduction] = []
+        if self.scaling_from == "volume" and self.scaling != "none":
+            if mask is not None:
+                raise PipelineError(
+                    f"step {name!r}: scaling_from: volume is of all voxels, found a mask: say sample, or leave it out"
+                )
+            after = [scaling_of(inputs, stack, self.scaling, f"{name}.scaled")]
+            fit = replace(fit, scaled_by=after[0].name)
+        known = Reduction(f"{name}.fit", (sample,), fit, after)
         for turn in range(1, self.lloyd + 1):
             known = self._moved(inputs, mask, stack, f"{name}.lloyd-{turn}", known)
         describe = DescribeClusters(*shared, known.name)

@@ -248,14 +248,15 @@ def _greys(plane: Plane, window: Window, size: Shape) -> NDArray[np.uint8]:
 
 
 def coloured_classes(classes: Sequence[Class]) -> list[tuple[Class, str]]:
-    """The classes that are shown, and their colours; none where a colour is not known.
+    """The classes that are shown, and their colours; none where a colour is not known, or there are too many.
 
     >>> coloured_classes([Class(0, "rest", UNSEEN), Class(3, "pore", "#4477aa")])
     [(Class(value=3, name='pore', colour='#4477aa'), '#4477aa')]
     """
     if not all(item.colour or not item.value for item in classes):
         return []
-    return [(item, item.colour) for item in classes if item.colour and item.colour != UNSEEN]
+    shown = [(item, item.colour) for item in classes if item.colour and item.colour != UNSEEN]
+    return shown if len(shown) <= MOST_CLASSES else []
 
 
 def _coloured(
@@ -267,12 +268,17 @@ def _coloured(
     if kind == "mask":
         return (chosen != 0).astype(np.uint8), (MASK,)
     shown = coloured_classes(classes) if kind == "classes" else []
-    if not 0 < len(shown) <= MOST_CLASSES:
+    if not shown:
         return label_colours(chosen), PALETTE
     indices = np.zeros(chosen.shape, np.uint8)
     for place, (item, _) in enumerate(shown, start=1):
         indices[chosen == item.value] = place
-    return indices, [colour for _, colour in shown]
+    colours = [colour for _, colour in shown]
+    nameless = ~np.isin(chosen, [0, *(item.value for item in classes)])
+    if not nameless.any():
+        return indices, colours
+    indices[nameless] = len(shown) + label_colours(chosen[nameless])  # what nobody named must not look like nothing
+    return indices, [*colours, *PALETTE]
 
 
 def _overlaid(greys: NDArray[np.uint8], overlays: Sequence[Layer]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

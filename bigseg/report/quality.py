@@ -115,8 +115,10 @@ def data_of(
     chosen = f"where {other['mask']} is" if other.get("mask") else "on the whole volume"
     what = "the best" if match[2] == "best_threshold" else match[2].replace("_", " ")
     found += f"; threshold {_worded(given)}, {what} of {match[1]} {chosen}"
-    if (other.get("mask") or "", other.get("truth")) == (step.get("mask") or "", step.get("truth")):
-        found += " - the same voxels: figures at a threshold that was chosen on them are no test"
+    here, there = (item.get("mask") or "" for item in (step, other))
+    if other.get("truth") == step.get("truth") and (here == there or not (here and there)):
+        same = "the same voxels" if here == there else "some of them the same voxels"
+        found += f" - {same}: figures at a threshold that was chosen on them are no test"
     return found
 
 

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = command_line("learning", __doc__)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bigseg-benchmarks")
     parser.add_argument("--only", default=",".join(SECTIONS), help="comma-separated sections; default: all")
-    parser.add_argument("--repeats", type=int, default=3, help="turns; of endtoend two at most, of wide_block one")
+    parser.add_argument("--repeats", type=int, default=3, help="turns; endtoend: 2 or 1; wide_block: 1")
     given = parser.parse_args(arguments)
     names = given.only.split(",")
     if unknown := [name for name in names if name not in SECTIONS]:

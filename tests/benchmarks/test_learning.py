@@ -14,12 +14,12 @@ from sklearn.ensemble import RandomForestClassifier
 import bigseg
 
 from . import learning
-from .endtoend import DEPTH, OUTPUTS, block_features, classified, prepare
+from .endtoend import DEPTH, TURNS, block_features, classified, prepare
 from .measure import turns
 from .page import begun, compared, comparison
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", TURNS)
 def test_the_peer_in_chunks_is_the_peer_on_the_whole_array(output: str) -> None:
     """Overlap and trim change no voxel: the peer is charged for no halo that it does not need."""
     x = np.random.default_rng(0).random((40, 20, 24), np.float32)

@@ -119,6 +119,18 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_chain_that_fails_is_run_stage_by_stage(tmp_path: Path) -> None:
+    """Only the unit that cannot be done is left out: stages before it are done, and so is the rest of its own."""
+    journal, executor = Journal(tmp_path / "journal.jsonl", "0" * 64, tmp_path), Counting()
+    plan = Plan(stages_of(tmp_path, failing=0), GRID, Limits(), (), (1, 1, 1))
+    with pytest.raises(BlockError, match=r"^stage b, unit 0 failed unexpectedly \(ZeroDivisionError: a defect\)"):
+        execute(plan, executor, journal)
+    journal.close()
+    assert executor.stages == ["a+2", "a", "b"]
+    assert [journal.count(stage.name) for stage in plan.stages] == [MOST_UNITS, MOST_UNITS - 1, 0]
+    assert list(journal.stages) == ["a"]
+
+
 def test_an_error_names_its_own_stage(tmp_path: Path) -> None:
     """What fails in a chain is told as if its stage had been run by itself."""
     with pytest.raises(BlockError, match=r"^stage b, unit 1 failed unexpectedly \(ZeroDivisionError: a defect\)"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.spawn
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -276,13 +278,13 @@ def test_nothing_listens_beyond_this_machine_and_nothing_stays() -> None:
 
 
 def test_a_driver_that_is_ended_takes_its_workers_along() -> None:
-    """SIGTERM and SIGKILL of the driver alone leave no process; the first gives the lock back as well."""
+    """SIGKILL and SIGTERM of the driver alone leave no process; the second gives the lock back as well."""
     folder = fast_folder()
     try:
         volume = chain.make_volume(folder / "volume.zarr", (64, 64, 64), 16)
-        endings = (signal.SIGTERM, signal.SIGKILL)
+        endings = (signal.SIGKILL, signal.SIGTERM)  # the quick one first: the other's run must still be on
         children = [
-            Child.start([str(volume), str(folder / str(end)), "--workers", "1", "--block", "8"]) for end in endings
+            Child.start([str(volume), str(folder / str(end)), "--workers", "1", "--block", "4"]) for end in endings
         ]
         for end, child in zip(endings, children, strict=True):
             child.wait_ready()
@@ -434,6 +436,7 @@ def test_a_cluster_that_goes_ends_the_run() -> None:
 
 
 SCRIPT = """\
+import os
 import sys
 import colorsys  # stands for whatever a script loads that workers need not
 import numpy as np
@@ -442,6 +445,9 @@ print("the script runs")
 
 def own(block):
     assert "colorsys" not in sys.modules, "the worker imported the script"
+    if not os.path.exists("ended"):
+        open("ended", "w").close()
+        os.kill(os.getpid(), 9)
     return block + np.uint8(1)
 
 pipe = bigseg.Pipeline([bigseg.MapBlock(function=own), bigseg.Threshold(above=100)])
@@ -451,10 +457,23 @@ print("above", int(run.outputs["threshold"].sum()))
 
 
 def test_workers_do_not_run_the_script_that_started_them(tmp_path: Path) -> None:
-    """A script without a guard works: it runs once, what it imports is not loaded again, its functions travel."""
+    """A script without a guard works: it runs once, what it imports is not loaded again, its functions travel.
+
+    Nor is it run by the worker that takes the place of one that was killed.
+    """
     (tmp_path / "plain.py").write_text(SCRIPT)
     done = subprocess.run(
         [sys.executable, "plain.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["the script runs", "above 400"]
+    assert (tmp_path / "ended").exists()
+
+
+def test_workers_of_others_run_their_script(cluster: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that somebody else starts in this process is told of the script, whatever ours are told."""
+    script = types.ModuleType("__main__")
+    script.__file__ = "/somewhere/script.py"
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    told = multiprocessing.spawn.get_preparation_data(f"{starting.WORKER} (from Nanny)")
+    assert told["init_main_from_path"] == "/somewhere/script.py"

@@ -56,11 +56,19 @@ class Child:
         return cls(process)
 
     def wait_ready(self) -> None:
-        """Until the first stage begins."""
+        """Until the first stage begins.
+
+        Raises
+        ------
+        AssertionError
+            When it ended before, with what it said.
+        """
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.strip() == chain.READY:
                 return
+        _, errors = self.process.communicate(timeout=LIMIT)
+        raise AssertionError(f"ended with {self.process.returncode} before the run was on: {errors[-4000:]}")
 
     def kill(self, after: float) -> int:
         """SIGKILL the whole group after some seconds; gives back the exit status."""

@@ -128,8 +128,8 @@ def test_the_lines_of_the_slurm_readme(tmp_path: Path) -> None:
         export,
         f"{scheduler} --host 127.0.0.1 --port 0 2> scheduler.log &",
         f"{workers.replace('sbatch --array=1-20 ', str(ROOT) + '/')} --host 127.0.0.1 2> worker.log &",
-        "until [ -s scheduler.json ]; do sleep 0.1; done; cp scheduler.json seen.json",
-        f"{run} --json",
+        "until grep -q 'Registered to' worker.log; do sleep 0.1; done; cp scheduler.json seen.json",
+        f"{run} --json",  # begun before, it would wait a minute for the worker: too short on a busy machine
         "code=$?; unset DASK_CONFIG",
         f"{run.replace('runs/scan', 'runs/other')} && exit 99",
         "exit $code",
@@ -138,7 +138,8 @@ def test_the_lines_of_the_slurm_readme(tmp_path: Path) -> None:
     around |= {"TMPDIR": str(tmp_path), "COLUMNS": "300"}
     line = ["timeout", "240", "bash", "-c", "\n".join(script)]
     done = subprocess.run(line, cwd=tmp_path, env=around, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    logs = [path.read_text()[-2000:] for path in sorted(tmp_path.glob("*.log"))]
+    assert done.returncode == 0, "\n".join([done.stderr, *logs])
     assert json.loads(done.stdout.splitlines()[-1])["where"] == "scheduler.json"
     assert json.loads((tmp_path / "seen.json").read_text())["address"].startswith("tls://127.0.0.1:")
     assert "no Dask scheduler answers at scheduler.json" in done.stderr, done.stderr

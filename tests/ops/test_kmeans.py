@@ -17,7 +17,7 @@ import bigseg
 from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.errors import BigsegError, PipelineError, ValuesError
 from bigseg.functions import describe
-from bigseg.local.features.scaling import KINDS, fit_table
+from bigseg.local.features.scaling import KINDS, Scaling, fit_table
 from bigseg.local.models.centres import nearest_centre
 from bigseg.ops.learning.features import Features
 from bigseg.pipeline.result import Run
@@ -97,18 +97,28 @@ def test_same_seed_same_classes() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_features_are_scaled_as_the_sample(kind: Any, tmp_path: Path) -> None:
-    """Classes are those of features scaled by what the sample says, as `fit_table` scales it."""
+@pytest.mark.parametrize("source", ["sample", "volume"])
+def test_features_are_scaled_as_the_sample_or_the_volume(kind: Any, source: str, tmp_path: Path) -> None:
+    """Classes are those of features scaled by what the sample, or every voxel, says, as `fit_table` scales it."""
     x = grains()
-    found = run(tmp_path, Step("c", op("kmeans", features=FEATURES, scaling=kind, **FEW)), ct=x)
+    step = Step("c", op("kmeans", features=FEATURES, scaling=kind, scaling_from=source, **FEW))
+    found = run(tmp_path, step, ct=x)
     planes = np.ascontiguousarray(whole(x).T)
     sample = np.ascontiguousarray(sample_of(planes.T, 1500, 11).T)
-    scaling = fit_table(kind, sample)
+    scaling = fit_table(kind, sample if source == "sample" else planes)
+    assert Scaling.from_dict(found.values["c"]["model"]["scaling"]) == scaling
     scaling.apply(sample)
     scaling.apply(planes)
     centres = fitted(np.ascontiguousarray(sample.T), 4, 11, 200)
     wanted = nearest_centre(planes, centres).places + 1
     np.testing.assert_array_equal(found.outputs["c"].values.ravel(), wanted)
+
+
+def test_the_scaling_of_a_volume_knows_no_mask(tmp_path: Path) -> None:
+    """It is refused before anything runs."""
+    step = Step("c", op("kmeans", k=2, scaling="standard", scaling_from="volume"), ("ct",), mask="inside")
+    with pytest.raises(PipelineError, match=r"step 'c': scaling_from: volume is of all voxels, found a mask"):
+        run(tmp_path, step, ct=grains(), inside=np.ones(SHAPE, np.uint8))
 
 
 @pytest.mark.parametrize("passes", [1, 2, 7])

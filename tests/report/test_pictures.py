@@ -11,8 +11,10 @@ from PIL import Image
 
 from bigseg.report.colours import MASK, PALETTE, label_colour, label_colours, rgb
 from bigseg.report.pictures import (
+    MOST_CLASSES,
     OPACITY,
     Panel,
+    coloured_classes,
     draw_panels,
     layer_picture,
     picture_size,
@@ -20,6 +22,7 @@ from bigseg.report.pictures import (
     slice_picture,
     window_of,
 )
+from bigseg.storage.spec import UNSEEN, Class
 
 
 def pixels(png: bytes, mode: str = "RGB") -> np.ndarray:
@@ -132,3 +135,18 @@ def test_panels_are_one_picture() -> None:
     assert width > 2 * height
     assert mpl.rcParams["font.size"] == before
     assert png == draw_panels(panels, "a $title")
+
+
+def test_classes_have_their_colours_and_legend() -> None:
+    """Named classes in their own colours; values that nobody named are not invisible; too many share the palette."""
+    plane = np.repeat([[0, 1, 2, 7]], 4, axis=0).astype(np.uint8)
+    named = [Class(0, "rest", UNSEEN), Class(1, "pore", "#4477aa"), Class(2, "grain", UNSEEN)]
+    found = pixels(layer_picture(plane, "classes", longest=4, classes=named), "RGBA")[0]
+    assert found[:, 3].tolist() == [0, 255, 0, 255]
+    assert [tuple(found[k, :3]) for k in (1, 3)] == [rgb("#4477aa"), rgb(label_colour(7))]
+    over = pixels(slice_picture(np.zeros((4, 4)), [(plane, "classes", named)], window=(0, 255), longest=4))
+    assert (over[0, 0] == over[0, 2]).all()
+    assert (over[0, 3] != over[0, 0]).any()
+    many = [Class(k, f"class {k}", "#4477aa") for k in range(1, MOST_CLASSES + 2)]
+    assert coloured_classes(many) == []
+    assert coloured_classes(many[1:]) == [(item, "#4477aa") for item in many[1:]]

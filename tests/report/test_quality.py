@@ -109,15 +109,17 @@ def test_which_data_figures_are_of(tmp_path: Path) -> None:
         Step("valid", Evaluate(truth="true", kind="scores"), ("score",), "left"),
         Step("test", Evaluate(truth="true", kind="scores", threshold=best), ("score",), "right"),
         Step("same", Evaluate(truth="true", kind="scores", threshold=best), ("score",), "left"),
+        Step("all", Evaluate(truth="true", kind="scores", threshold=best), ("score",)),
         Step("wrong", ErrorMap(truth="true", threshold=best), ("score",), "right"),
     ]
     run = Pipeline(steps, ["wrong"]).run(paths, tmp_path / "run", block=(16, 16), workers=0, report=True)
-    valid, test, same = quality_of(run.path, run.record)
+    valid, test, same, every = quality_of(run.path, run.record)
     said = "of the 1,000 voxels where left is; threshold 127.5, the middle of the range: nothing was chosen here"
     assert valid.data == said
     assert test.data.startswith("of the 1,000 voxels where right is; threshold ")
     assert test.data.endswith(", the best of valid where left is")
-    assert same.data.endswith("figures at a threshold that was chosen on them are no test")
+    assert same.data.endswith(" - the same voxels: figures at a threshold that was chosen on them are no test")
+    assert " - some of them the same voxels: figures at a threshold" in every.data
     shown = [{name for name, _ in item.figures} for item in (valid, test)]
     assert [("best threshold" in names) for names in shown] == [True, False]
     assert test.chart is not None

@@ -18,9 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from distributed import (
-    Client,
-)
+from distributed import Client
 
 from bigseg.engine import leaving
 from bigseg.engine.cluster.flight import COUNT_SECONDS, Flight, lost

@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING
 
 import dask
 from dask.utils import key_split
-from distributed import (
-    Future,
-    KilledWorker,
-    as_completed,
-)
+from distributed import Future, KilledWorker, as_completed
 
 from bigseg.engine import leaving
 from bigseg.engine.blackbox import Boxes

@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import (
-    Client,
-    LocalCluster,
-    Security,
-)
+from distributed import Client, LocalCluster, Nanny, Security
 from distributed.comm import connect
 
 from bigseg.engine.certificates import refuse_open
@@ -28,17 +24,30 @@ CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
 WORKERS_SECONDS = 60
 """How long a scheduler that answers may be without any worker, at the start."""
+MOST_BYTES = 1 << 20
+"""Of a scheduler file; Dask's have 500 and some 300 a worker."""
 WORKER = "Dask Worker process"
 """How Dask names the processes of its workers."""
 _prepared = spawn.get_preparation_data
-MOST_BYTES = 1 << 20
-"""Of a scheduler file; Dask's have 500 and some 300 a worker."""
+_beginning: set[Nanny] = set()
+
+
+class Starter(Nanny):  # type: ignore[misc]
+    """Starts, and starts again, a worker that does not import the caller's script, see `local_cluster`."""
+
+    async def instantiate(self) -> Any:
+        """Start the process; those of other clusters, which may need the script, begin at other moments."""
+        _beginning.add(self)
+        try:
+            return await super().instantiate()
+        finally:
+            _beginning.discard(self)
 
 
 def _without_main(name: str) -> dict[str, Any]:
-    """What a new process is told; workers not of the caller's script, see `local_cluster`."""
+    """What a new process is told; a worker of ours, while it begins, nothing of the caller's script."""
     told = _prepared(name)
-    if name.startswith(WORKER):
+    if _beginning and name.startswith(WORKER):
         for key in ("init_main_from_name", "init_main_from_path"):
             told.pop(key, None)
     return told
@@ -69,6 +78,7 @@ def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=40,
+            worker_class=Starter,
             plugins=(Quiet(),),
         )
         return DaskExecutor(Client(cluster, set_as_default=False), f"{workers} local workers", cluster)

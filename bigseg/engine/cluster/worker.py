@@ -10,11 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from distributed import (
-    Worker,
-    WorkerPlugin,
-    get_worker,
-)
+from distributed import Worker, WorkerPlugin, get_worker
 
 from bigseg.engine.blackbox import Box
 from bigseg.engine.work import Done, Work, attempt

@@ -88,6 +88,7 @@ class FitClusters(OfSample):
     ----------
     clusters : how many are wanted; ``tried`` : further numbers, whose inertia and silhouette are told.
     scaling, seed, batch, starts : see `bigseg.ops.kmeans.Kmeans`.
+    scaled_by : the reduction whose value ``scaling`` is taken; "" for that of the sample. found : it, once it is known.
     """
 
     clusters: int
@@ -96,10 +97,14 @@ class FitClusters(OfSample):
     seed: int
     batch: int
     starts: int
+    scaled_by: str = ""
+    found: Scaling | None = None
 
     def bind(self, values: Values) -> FitClusters:
-        """Nothing to bind."""
-        return self
+        """Take over the scaling of the volume."""
+        if not self.scaled_by:
+            return self
+        return replace(self, found=Scaling.from_dict(values[self.scaled_by]["scaling"]))
 
     def reduce(self, unit: int, space: Workspace) -> Mapping[str, Any]:
         """Scale, fit."""
@@ -117,7 +122,7 @@ class FitClusters(OfSample):
         if not np.isfinite(planes).all():
             bad = self.names[int(np.flatnonzero(~np.isfinite(planes).all(axis=1))[0])]
             raise ValuesError(f"step {self.step!r}: feature {bad!r} has NaN or infinite values; check the images")
-        scaling = None if self.scaling == "none" else fit_table(self.scaling, planes)
+        scaling = self.found or (None if self.scaling == "none" else fit_table(self.scaling, planes))
         if scaling:
             scaling.apply(planes)
         tried: dict[str, Any] = {}

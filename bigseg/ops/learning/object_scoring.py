@@ -31,7 +31,7 @@ from bigseg.local.objects.keyed_rows import Rows, summed
 from bigseg.local.objects.overlaps import OVERLAPS, Tally, add_found, add_true, matches_of, partition_of
 from bigseg.local.objects.pairs import count_pairs, keys_of
 from bigseg.ops import keyed
-from bigseg.ops.keyed import Bounds, Exchange, Gather, KeyedStep, Ranges, Scatter, Share, Source, part_of
+from bigseg.ops.keyed import Gather, KeyedStep, Ranges, Share, Source, gathered, part_of
 from bigseg.ops.learning.scoring import MATCH_KEYS, Compared, Figures, finished
 
 Ints = NDArray[np.int64]
@@ -55,7 +55,8 @@ def object_reductions(
     collect = Collect(f"{name}.pairs", [found, true], CollectObjects(compared, itemsize, zeros))
     by_true, first = _gathered(f"{name}.true", Source(collect.name), collect, share)
     sums = Reduction(f"{name}.sums-true", (first,), SumTrue(*by_true, zeros=zeros))
-    by_found, second = _gathered(f"{name}.found", RangeSource(sums.name, share.blocks, share), sums, share)
+    twice = Share(share.blocks, 2 * share.density)  # a group of blocks may get two ranges
+    by_found, second = _gathered(f"{name}.found", RangeSource(sums.name, share.blocks, share), sums, twice)
     tallied = Reduction(f"{name}.sums-found", (second,), SumFound(*by_found))
     kernel = ObjectFigures(name, (sums.name, tallied.name), share)
     return Reduction(name, (tallied,), kernel, keys=keys)
@@ -69,13 +70,9 @@ def _zero(labels: Field) -> int:
 def _gathered(
     name: str, source: Source, before: Collect | Reduction, share: Share
 ) -> tuple[tuple[str, tuple[Source, ...], int, Share], Reduction]:
-    """The reductions that sort rows of two sums into ranges by key, and see what lies across them."""
+    """The reductions that bring rows of two sums into ranges by key, and see what lies across them."""
     shared = name, (source,), 2, share
-    bounds = Reduction(f"{name}.bounds", (before,), Bounds(*shared))
-    scatter = Reduction(f"{name}.scatter", (bounds,), Scatter(*shared))
-    exchange = Reduction(f"{name}.exchange", (scatter,), Exchange(*shared))
-    gather = Reduction(f"{name}.gather", (exchange,), GatherEnds(*shared))
-    return shared, Reduction(f"{name}.ends", (gather,), Ends(*shared))
+    return shared, Reduction(f"{name}.ends", (gathered([before], GatherEnds(*shared)),), Ends(*shared))
 
 
 @dataclass(frozen=True)
