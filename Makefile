@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SAMPLES := $(VENV)/samples
 
-.PHONY: demo test lint bench faults clean
+.PHONY: demo test test-system lint bench faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bigseg needs Python 3.11 or later: make PYTHON=python3.11 ...")'
@@ -22,8 +22,11 @@ $(SAMPLES): $(READY)
 demo: $(SAMPLES)   ## the main job on a real sample, from raw file to report
 	BIGSEG_SAMPLES=$(SAMPLES) $(BIN)/bigseg demo demo-run
 
-test: $(SAMPLES)   ## the whole test suite
-	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest
+test: $(SAMPLES)   ## every operation against its oracle, every module, every example of the documentation
+	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest tests bigseg --ignore=tests/faults
+
+test-system: $(SAMPLES)   ## what kills and damages real runs, Slurm, notebooks: the short forms of `make faults`
+	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest tests/faults notebooks --nbmake
 
 lint: $(READY)     ## style, types, layers
 	$(BIN)/ruff check bigseg tests

@@ -25,7 +25,8 @@ settings.load_profile("bigseg")
 LONGEST_FIRST = (
     "tests/faults/test_slurm.py",
     "tests/faults/test_workers.py",
-    "tests/pipeline/test_resume.py",
+    "tests/faults/test_resume.py",
+    "tests/faults/test_driver_memory.py",
     "notebooks/",
     "tests/pipeline/test_recipes.py",
     "tests/faults/",

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
-
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from bigseg.errors import ParameterError
 from bigseg.local.models.forest import Forest, Tree, flatten
 
-FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
-TREES = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
+
+@cache
+def _kinds() -> tuple[tuple[type, ...], tuple[type, ...]]:
+    """Forests that are the mean of their trees, and trees; a model read from a file does without the library."""
+    from sklearn import ensemble, tree  # which take two seconds to load
+
+    forests = (
+        ensemble.RandomForestClassifier,
+        ensemble.RandomForestRegressor,
+        ensemble.ExtraTreesClassifier,
+        ensemble.ExtraTreesRegressor,
+    )
+    trees = (
+        tree.DecisionTreeClassifier,
+        tree.DecisionTreeRegressor,
+        tree.ExtraTreeClassifier,
+        tree.ExtraTreeRegressor,
+    )
+    return forests, trees
 
 
 def is_forest(estimator: Any) -> bool:
@@ -19,7 +34,8 @@ def is_forest(estimator: Any) -> bool:
 
     A class derived from one of them may predict otherwise, so it is none.
     """
-    return type(estimator) in (*FORESTS, *TREES)
+    forests, trees = _kinds()
+    return type(estimator) in (*forests, *trees)
 
 
 def forest_of(estimator: Any) -> Forest:
@@ -45,6 +61,7 @@ def forest_of(estimator: Any) -> Forest:
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
     >>> from bigseg.local.models.forest import labels
     >>> x, y = np.array([[0.0], [1.0], [2.0], [3.0]], "float32"), [0, 0, 1, 1]
     >>> forest = forest_of(DecisionTreeClassifier(random_state=0).fit(x, y))
@@ -52,17 +69,19 @@ def forest_of(estimator: Any) -> Forest:
     array([0, 0, 1, 1], dtype=uint8)
     """
     name = type(estimator).__name__
+    forests, trees = _kinds()
     if not is_forest(estimator):
-        known = ", ".join(kind.__name__ for kind in (*FORESTS, *TREES))
+        known = ", ".join(kind.__name__ for kind in (*forests, *trees))
         raise ParameterError(f"{name} is no forest of trees: expected one of {known}")
-    fitted = "estimators_" if isinstance(estimator, FORESTS) else "tree_"
+    several = type(estimator) in forests
+    fitted = "estimators_" if several else "tree_"
     if not hasattr(estimator, fitted):
         raise ParameterError(f"this {name} is not fitted: call its fit first")
     if estimator.n_outputs_ != 1:
         raise ParameterError(f"this {name} has {estimator.n_outputs_} targets: expected one; fit one model each")
-    members = estimator.estimators_ if isinstance(estimator, FORESTS) else [estimator]
-    trees = [
+    members = estimator.estimators_ if several else [estimator]
+    arrays = [
         Tree(t.children_left, t.children_right, t.feature, t.threshold, t.value[:, 0])
         for t in (member.tree_ for member in members)
     ]
-    return flatten(trees, int(estimator.n_features_in_))
+    return flatten(arrays, int(estimator.n_features_in_))

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 
 from bigseg.errors import ParameterError
 from bigseg.local.models.linear_model import Linear, Link
 
-LINEARS = (LinearRegression, LogisticRegression, Ridge, RidgeClassifier)
+
+@cache
+def _kinds() -> tuple[type, ...]:
+    """Linear models of scikit-learn; one that is read from a file does without the library."""
+    from sklearn import linear_model  # which takes two seconds to load
+
+    return (
+        linear_model.LinearRegression,
+        linear_model.LogisticRegression,
+        linear_model.Ridge,
+        linear_model.RidgeClassifier,
+    )
 
 
 def is_linear(estimator: Any) -> bool:
@@ -19,7 +30,7 @@ def is_linear(estimator: Any) -> bool:
     Classes derived from one may predict otherwise, as does one logistic regression a class.
     """
     joint = getattr(estimator, "multi_class", "auto") in ("auto", "deprecated")
-    return type(estimator) in LINEARS and joint and getattr(estimator, "solver", "") != "liblinear"
+    return type(estimator) in _kinds() and joint and getattr(estimator, "solver", "") != "liblinear"
 
 
 def linear_of(estimator: Any) -> Linear:
@@ -27,7 +38,7 @@ def linear_of(estimator: Any) -> Linear:
 
     Parameters
     ----------
-    estimator : of `LINEARS`, of one target.
+    estimator : linear or logistic regression, or ridge of either kind; of one target.
 
     Raises
     ------
@@ -36,13 +47,14 @@ def linear_of(estimator: Any) -> Linear:
 
     Examples
     --------
+    >>> from sklearn.linear_model import LinearRegression
     >>> x = np.float32([[0], [1], [2], [3]])
     >>> linear_of(LinearRegression().fit(x, [1, 3, 5, 7])).weights.round(6)
     array([[2.]])
     """
     name = type(estimator).__name__
     if not is_linear(estimator):
-        known = ", ".join(kind.__name__ for kind in LINEARS)
+        known = ", ".join(kind.__name__ for kind in _kinds())
         raise ParameterError(f"{name} is no linear model: expected one of {known}")
     if not hasattr(estimator, "coef_"):
         raise ParameterError(f"this {name} is not fitted: call its fit first")
@@ -54,6 +66,6 @@ def linear_of(estimator: Any) -> Linear:
             raise ParameterError(f"this {name} has {weights.shape[0]} targets: expected one, as a list of values")
         return Linear(weights, offsets, "value")
     link: Link = "side"
-    if isinstance(estimator, LogisticRegression):
+    if type(estimator).__name__ == "LogisticRegression":
         link = "softmax" if several else "logistic"
     return Linear(weights, offsets, link)

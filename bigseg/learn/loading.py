@@ -5,14 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bigseg.errors import InputError
+from bigseg.learn.model import Model
+from bigseg.learn.model_file import load_model
 from bigseg.local.models.forest import Forest
 from bigseg.local.models.linear_model import Linear
-
-if TYPE_CHECKING:
-    from bigseg.learn.model import Model
 
 
 def file_digest(path: Path) -> str:
@@ -48,8 +46,6 @@ def load_kept(path: str, digest: str) -> Model:
     found = file_digest(Path(path))
     if digest and found != digest:
         raise InputError(f"the model {path} has changed (digest was {digest}, is {found}): restore it, or run anew")
-    from bigseg.learn.model_file import load_model  # with scikit-learn and skops, which take seconds to load
-
     return load_model(path)
 
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
 
 from bigseg.errors import BigsegError, InputError, ParameterError
 from bigseg.learn.allowed import ESTIMATORS, PARTS, not_listed
@@ -219,6 +218,8 @@ def _loaded(members: Mapping[str, bytes], arrays: Mapping[str, tuple[type, type]
 
 
 def _other(model: Model) -> dict[str, bytes]:
+    import skops.io  # which takes two seconds to load
+
     data = skops.io.dumps(model.predictor)
     wrong = not_listed(data)
     if wrong:
@@ -230,6 +231,8 @@ def _other(model: Model) -> dict[str, bytes]:
 
 
 def _load_other(data: bytes) -> Any:
+    import skops.io
+
     wrong = not_listed(data)
     if wrong:
         raise InputError(f"it holds {', '.join(wrong)}, which is not on the list of what a model file may hold")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing.spawn
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +12,6 @@ import time
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,62 +21,17 @@ import pytest
 from distributed import Client, LocalCluster
 
 from bigseg import errors
-from bigseg.engine import blame
 from bigseg.engine.cluster import flight, starting
 from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.cluster.starting import attach, local_cluster
 from bigseg.engine.run import Executor
 from bigseg.engine.serial import SerialExecutor
 from bigseg.engine.work import Done
-from bigseg.errors import BigsegError, BlockError, ComputeError, StorageError, UsageError, ValuesError
+from bigseg.errors import BigsegError, ComputeError, UsageError
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.prepared import Settings, choose_executor
+from tests.engine.toy import FAULTS, Toy, bricks
 from tests.faults import chain
-from tests.faults.driver import Child, fast_folder
-
-
-class Awkward(Exception):
-    """An exception that cannot be pickled back: its arguments are not those of its constructor."""
-
-    def __init__(self, first: int, second: int) -> None:
-        super().__init__(f"{first} and {second}")
-
-
-FAULTS: dict[str, BaseException] = {
-    "values": ValuesError("the input holds 3 NaN near (1, 2, 3)"),
-    "storage": StorageError("cannot write 5 bytes to x: No space left on device"),
-    "zero": ZeroDivisionError("division by zero"),
-    "memory": MemoryError(),
-    "awkward": Awkward(1, 2),
-    "system": OSError(5, "Input/output error"),
-}
-
-
-@dataclass(frozen=True)
-class Toy:
-    """Work of units that sleep, fail or end their process."""
-
-    stage: str = "toy"
-    seconds: float = 0.0
-    failing: int = -1
-    fault: str = ""
-    deadly: str = ""
-    """A file: the first unit that finds it removes it and ends its process; a folder: each unit does."""
-
-    def run(self, unit: int) -> Done:
-        time.sleep(self.seconds)
-        if unit == self.failing:
-            raise FAULTS.get(self.fault) or getattr(errors, self.fault)("what was expected, and found")
-        if self.deadly and os.path.exists(self.deadly):
-            if os.path.isfile(self.deadly):
-                os.unlink(self.deadly)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return Done(unit, ((f"file-{unit}", unit, 7),), f"{unit:016x}", self.seconds, 1, 2, 3, {"twice": 2 * unit})
-
-
-def bricks(count: int, size: int = 1) -> list[list[int]]:
-    """The numbers below ``count`` in lists of ``size``."""
-    return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
 @pytest.fixture(params=["serial", "dask"])
@@ -208,52 +160,6 @@ def test_the_window_is_bounded(cluster: DaskExecutor, monkeypatch: pytest.Monkey
             assert taken - number <= flight.WINDOW * cluster.workers + 1
 
 
-def test_a_killed_worker_costs_nothing_but_time(cluster: DaskExecutor, tmp_path: Path) -> None:
-    """When a worker is killed in mid-run its units are done again, and every unit is reported once."""
-    deadly = tmp_path / "deadly"
-    deadly.touch()
-    found = list(cluster.run(Toy(seconds=0.005, deadly=str(deadly)), bricks(300)))
-    assert not deadly.exists()
-    assert sorted(done.unit for done in found) == list(range(300))
-
-
-def test_a_unit_that_kills_its_workers_is_named(
-    cluster: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A unit that ends every worker it runs on is given up with its name, and the cluster lives on."""
-    monkeypatch.setattr(cluster._owned.scheduler, "allowed_failures", 0)
-    monkeypatch.setattr(blame, "LOST_TRIES", 3)
-    with pytest.raises(BlockError, match="stage toy, unit 0 lost its worker 3 times"):
-        list(cluster.run(Toy(deadly=str(tmp_path)), [[0]]))
-    monkeypatch.undo()
-    assert len(list(cluster.run(Toy(), bricks(3)))) == 3
-
-
-def test_a_killed_worker_in_a_real_run(cluster: DaskExecutor) -> None:
-    """A run whose worker is killed in mid-run ends with the result of the serial run, each unit journalled once."""
-    folder = fast_folder()
-    try:
-        volume = chain.make_volume(folder / "volume.zarr", (40, 48, 64), 16)
-        serial, dask_run = folder / "serial", folder / "dask"
-        pipeline = Pipeline.from_dict(chain.PIPELINE)
-        pipeline.run(volume, serial, workers=0, block=(16,), report=False)
-        killed = []
-
-        def observe(summary: Any, done: int, units: int) -> None:
-            if summary.name in ("pass-1", "pass-4") and done > 3 and summary.name not in killed:
-                killed.append(summary.name)
-                os.kill(min(cluster.client.run(os.getpid).values()), signal.SIGKILL)
-
-        address = cluster.client.scheduler.address
-        pipeline.run(volume, dask_run, scheduler=address, block=(16,), report=False, observe=observe)
-        assert killed == ["pass-1", "pass-4"]
-        assert chain.golden(dask_run) == chain.golden(serial)
-        assert set(chain.recorded(dask_run).values()) == {1}
-        assert chain.leftovers(dask_run) == []
-    finally:
-        shutil.rmtree(folder)
-
-
 def listening(process: psutil.Process) -> set[str]:
     """Addresses at which a process and its children accept connections."""
     family = [process, *process.children(recursive=True)]
@@ -275,30 +181,6 @@ def test_nothing_listens_beyond_this_machine_and_nothing_stays() -> None:
         executor.close()
     after = {child.pid for child in me.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE}
     assert not [pid for pid in after - before if "spawn_main" in " ".join(psutil.Process(pid).cmdline())]
-
-
-def test_a_driver_that_is_ended_takes_its_workers_along() -> None:
-    """SIGKILL and SIGTERM of the driver alone leave no process; the second gives the lock back as well."""
-    folder = fast_folder()
-    try:
-        volume = chain.make_volume(folder / "volume.zarr", (64, 64, 64), 16)
-        endings = (signal.SIGKILL, signal.SIGTERM)  # the quick one first: the other's run must still be on
-        children = [
-            Child.start([str(volume), str(folder / str(end)), "--workers", "1", "--block", "4"]) for end in endings
-        ]
-        for end, child in zip(endings, children, strict=True):
-            child.wait_ready()
-            os.kill(child.process.pid, end)
-            began = time.perf_counter()
-            assert child.process.wait(25) != 0
-            assert time.perf_counter() - began < 25
-            assert child.living(seconds=10) == []
-            child.process.communicate()
-            out = folder / str(end)
-            assert chain.status(out) == "incomplete"
-            assert (out / "journal" / "lock").exists() == (end is signal.SIGKILL)
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_attaching_by_address_file_configuration_and_client(
@@ -390,49 +272,6 @@ def test_a_scheduler_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch)
         pytest.raises(UsageError, match="has had no workers"),
     ):
         attach(empty.scheduler_address)
-
-
-def test_workers_that_go_for_good_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all workers are gone for long, the run ends with a message and keeps what was finished."""
-    monkeypatch.setattr(flight, "ALONE_SECONDS", 0.5)
-    monkeypatch.setattr(flight, "COUNT_SECONDS", 0.1)
-    monkeypatch.setattr("bigseg.engine.cluster.executor.COUNT_SECONDS", 0.1)
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    ) as small:
-        executor = attach(small.scheduler_address)
-        assert executor is not None
-        with closing(executor.run(Toy(seconds=0.02), bricks(1000))) as results:
-            next(results)
-            small.scale(0)
-            with pytest.raises(ComputeError, match="has had no workers"):
-                list(results)
-        executor.close()
-
-
-def test_a_cluster_that_goes_ends_the_run() -> None:
-    """When the scheduler goes, the run ends with a message instead of a traceback or a hang."""
-    small = LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    )
-    executor = attach(small.scheduler_address)
-    assert executor is not None
-    with closing(executor.run(Toy(seconds=0.02), bricks(1000))) as results:
-        next(results)
-        small.close()
-        with pytest.raises(ComputeError, match=r"the Dask cluster was lost|has had no workers"):
-            list(results)
-    executor.close()
 
 
 SCRIPT = """\

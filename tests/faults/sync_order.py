@@ -1,6 +1,6 @@
 """The order of what makes a file durable, seen from the kernel: written, synced, renamed, folder synced, journalled.
 
-``strace`` follows the driver and its two Dask workers. (``tests/pipeline/test_resume.py`` checks the same by hooks, for
+``strace`` follows the driver and its two Dask workers. (``tests/faults/test_resume.py`` checks the same by hooks, for
 one process and without strace.) Of each file that a line of the journal names:
 
 1. its temporary file was synced,
