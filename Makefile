@@ -23,7 +23,7 @@ demo: $(SAMPLES)   ## the main job on a real sample, from raw file to report
 	BIGSEG_SAMPLES=$(SAMPLES) $(BIN)/bigseg demo demo-run
 
 test: $(SAMPLES)   ## every operation against its oracle, every module, every example of the documentation
-	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest tests bigseg --ignore=tests/faults
+	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest --ignore=tests/faults
 
 test-system: $(SAMPLES)   ## what kills and damages real runs, Slurm, notebooks: the short forms of `make faults`
 	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest tests/faults notebooks --nbmake

@@ -33,11 +33,13 @@ from bigseg.storage.pyramid import halved_axes, level_shard, levels_of
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
 
-BASELINE = 544 << 20
-"""Resident bytes of a worker beside its arrays and its cache, where it takes most. Its own are 61 MiB of libraries,
-100 of compiled kernels, 43 of tables (pyarrow), 32 of freed chunks, and up to 72 left behind by compiling. Code of
-libraries, which Dask and batch systems count, takes 68 MiB where its files are read page by page, and up to 236 just
-after an installation, when all of it lies in the page cache and Linux maps what lies around each page that is used."""
+FIRST_RUN = 240 << 20
+"""What a worker takes more in the first run after an installation: up to 72 MiB left behind by compiling kernels, and
+168 of the libraries' code, which Dask and batch systems count: 68 MiB where the files are read page by page, up to 236
+when all of it lies in the page cache and Linux maps what lies around each page that is used."""
+BASELINE = (304 << 20) + FIRST_RUN
+"""Resident bytes of a worker beside its arrays and its cache, where it takes most: 68 MiB of code, 61 of other memory
+of libraries, 100 of compiled kernels, 43 of tables (pyarrow), 32 of freed chunks, and what the first run takes."""
 RETAINED = 64 << 20
 """What the allocator of a worker keeps of a pass while a reduction runs, at most (measured: 20 to 50 MiB); never more
 than the pass took."""

@@ -23,6 +23,7 @@ from distributed import Client, LocalCluster
 from bigseg import errors
 from bigseg.engine.cluster import flight, starting
 from bigseg.engine.cluster.executor import DaskExecutor
+from bigseg.engine.cluster.settings import ENVIRONMENT
 from bigseg.engine.cluster.starting import attach, local_cluster
 from bigseg.engine.run import Executor
 from bigseg.engine.serial import SerialExecutor
@@ -181,6 +182,14 @@ def test_nothing_listens_beyond_this_machine_and_nothing_stays() -> None:
         executor.close()
     after = {child.pid for child in me.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE}
     assert not [pid for pid in after - before if "spawn_main" in " ".join(psutil.Process(pid).cmdline())]
+
+
+def test_workers_in_a_slurm_job_have_the_environment_of_our_own() -> None:
+    """The script that starts them sets what `local_cluster` sets: one thread, the same use of memory."""
+    script = Path(__file__).parents[2] / "deploy" / "slurm" / "workers.sbatch"
+    exports = [line.split()[1:] for line in script.read_text().splitlines() if line.startswith("export ")]
+    told = dict(item.split("=", 1) for items in exports for item in items)
+    assert {name: told.get(name) for name in ENVIRONMENT} == ENVIRONMENT
 
 
 def test_attaching_by_address_file_configuration_and_client(

@@ -24,6 +24,18 @@ from tests.faults import chain
 from tests.faults.driver import Child, fast_folder
 
 
+def of_threads(workers: int) -> LocalCluster:
+    """Somebody else's cluster, in this process."""
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    )
+
+
 def test_a_killed_worker_costs_nothing_but_time(cluster: DaskExecutor, tmp_path: Path) -> None:
     """When a worker is killed in mid-run its units are done again, and every unit is reported once."""
     deadly = tmp_path / "deadly"
@@ -99,14 +111,7 @@ def test_workers_that_go_for_good_end_the_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(flight, "ALONE_SECONDS", 0.5)
     monkeypatch.setattr(flight, "COUNT_SECONDS", 0.1)
     monkeypatch.setattr("bigseg.engine.cluster.executor.COUNT_SECONDS", 0.1)
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    ) as small:
+    with of_threads(1) as small:
         executor = attach(small.scheduler_address)
         assert executor is not None
         with closing(executor.run(Toy(seconds=0.02), bricks(1000))) as results:
@@ -119,14 +124,7 @@ def test_workers_that_go_for_good_end_the_run(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_cluster_that_goes_ends_the_run() -> None:
     """When the scheduler goes, the run ends with a message instead of a traceback or a hang."""
-    small = LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    )
+    small = of_threads(1)
     executor = attach(small.scheduler_address)
     assert executor is not None
     with closing(executor.run(Toy(seconds=0.02), bricks(1000))) as results:

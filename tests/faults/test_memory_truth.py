@@ -9,6 +9,6 @@ from tests.faults.memory_truth import truths
 
 @pytest.mark.parametrize("op", ["gaussian", "auto_threshold", "label", "regions"])
 def test_a_worker_takes_what_the_plan_says(op: str) -> None:
-    """In every stage peak <= plan; 16 x / 1 x <= 1.05; beside the baseline plan <= 1.5 x peak; less is refused."""
+    """In every stage peak <= plan; plan <= 1.5 x peak; 16 x / 1 x <= 1.05; less memory than planned is refused."""
     (truth,) = truths([op], sides=(3, 12))
     assert truth.faults() == [], truth.line()
