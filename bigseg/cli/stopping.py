@@ -8,7 +8,6 @@ block begins that takes longer than is left: the run leaves earlier, and what th
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -21,7 +20,6 @@ from bigseg.errors import UsageError
 INTERRUPTED, REQUEUE = 130, 143
 BEFORE_SECONDS = 45.0
 """So long before the end of the walltime a run begins to leave."""
-JOB_END = "SLURM_JOB_END_TIME"
 
 
 class _Asked:
@@ -55,11 +53,8 @@ def before_walltime(walltime: str | None) -> None:
     UsageError
         When it is no time, or too short to begin.
     """
-    left = seconds(walltime) if walltime else None
-    end = os.environ.get(JOB_END, "")
-    if left is None and end.isdigit():
-        left = int(end) - time.time()
-    if left is None:
+    left = seconds(walltime) if walltime else leaving.job_end() - time.time()
+    if left == float("inf"):
         return
     if left <= BEFORE_SECONDS:
         raise UsageError(f"{left:.0f} s of walltime are left, {BEFORE_SECONDS:.0f} are needed to leave in order")

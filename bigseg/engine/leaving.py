@@ -6,6 +6,7 @@ end is known they begin no block that would not end before it: its work would be
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 GRACE_SECONDS = 12.0
 """What blocks in flight get to finish. With the 10 s that closing a cluster may take it is below the 30 s that
 batch systems give after SIGTERM."""
+JOB_END = "SLURM_JOB_END_TIME"
+"""The variable in which Slurm tells a job when it ends, in seconds since 1970."""
 
 
 class Stopped(BaseException):
@@ -54,6 +57,12 @@ def before(moment: float, exit_code: int) -> None:
 def too_late(seconds: float) -> int:
     """The exit code to leave with if what takes so long would not end in time, or 0."""
     return _State.exit_code if time.time() + seconds > _State.until else 0
+
+
+def job_end() -> float:
+    """When the batch job ends that this process belongs to, of the system's clock; infinity where nobody has said."""
+    end = os.environ.get(JOB_END, "")
+    return float(end) if end.isdigit() else float("inf")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,8 @@ CASES: dict[str, Case] = {
     "block of words": (lambda v: _run(v, "--block", "big"), 2, "64,256,256"),
     "block of zero": (lambda v: _run(v, "--block", "0"), 2, "1 or more"),
     "block of two axes": (lambda v: _run(v, "--block", "8,8"), 2, "1 or 3 sizes"),
+    "walltime of words": (lambda v: _run(v, "--walltime", "soon"), 2, "HH:MM:SS"),
+    "walltime that is over": (lambda v: _run(v, "--walltime", "0:30"), 2, "30 s of walltime are left, 45 are needed"),
     "memory of words": (lambda v: _run(v, "--memory", "lots"), 2, "2GiB"),
     "missing of words": (lambda v: _run(v, "--missing", "zeros"), 2, "error or fill"),
     "negative workers": (lambda v: ("plan", "pipeline.yaml", "-i", v, "--workers", -1), 2, "--workers"),
@@ -264,3 +267,17 @@ def test_pipeline_text_is_valid() -> None:
     from bigseg.pipeline.steps import load_yaml, parse
 
     assert len(parse(load_yaml(PIPELINE, "here"))[0]) == 5
+
+
+def test_the_end_of_the_batch_job_is_the_walltime(
+    bigseg: Bigseg, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --walltime what Slurm says of its job counts; what is no time is as if nobody had said."""
+    Path("pipeline.yaml").write_text(PIPELINE)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", f"{time.time() + 20:.0f}")
+    answer = bigseg(*_run(volume))
+    assert answer.code == 2
+    assert "s of walltime are left, 45 are needed" in answer.err
+    assert not Path("out").exists()
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "tomorrow")
+    assert bigseg(*_run(volume)).code == 0

@@ -4,8 +4,8 @@ Each operation runs as the first of its rows in the exactness table does, on a v
 read, on one worker that has computed nothing before. The volume has one block along z and 3, 6, then 12 along y and
 x, so that the middle block has all its halo at every size. The peak is what the kernel has counted (VmHWM) in the
 worker's process since a run began, imports, compiled kernels and whatever an earlier size has left behind included.
-Caches of decoded chunks are cut to 1 MiB, planned and real: they are full at every size, and hide nothing that grows.
-A row that trains on every voxel trains on a sample, as on any large volume.
+Caches of decoded chunks are cut to 1 MiB, and slabs of objects to 16,384, planned and real: they are full at every
+size, and hide nothing that grows. A row that trains on every voxel trains on a sample, as on any large volume.
 
 What must hold: in every stage peak <= plan; 16 x / 1 x <= 1.05; over all stages plan <= 1.5 x peak, left aside what
 only the first run after an installation takes, and estimators in training.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -24,6 +24,7 @@ from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.cluster.starting import local_cluster
 from bigseg.engine.plan import FIRST_RUN
 from bigseg.errors import MemoryPlanError
+from bigseg.ops import nearest
 from bigseg.ops.registry import OPS
 from bigseg.ops.train import Train
 from bigseg.pipeline import planning
@@ -40,7 +41,7 @@ SIDES = (3, 6, 12)
 """Blocks along y and x: 1, 4 and 16 times as many."""
 BLOCK = 40
 SPREAD, PADDING = 1.05, 1.5
-WORKER, CACHE = 2 << 30, 1 << 20
+WORKER, CACHE, SLAB = 2 << 30, 1 << 20, 1 << 14
 SAMPLE = 5_000
 UNKNOWN = ("train",)
 """Operations that plan 512 MiB for an estimator of which nobody knows what it takes."""
@@ -159,11 +160,18 @@ def truths(names: Sequence[str], sides: Sequence[int] = SIDES) -> Iterator[Truth
     try:
         with closing(local_cluster(1, WORKER)) as executor:
             for name in names:
-                with mock.patch.object(planning, "cache_bytes", return_value=CACHE):
+                with _small_stores():
                     found = measure(known[name], executor, folder, sides)
                 yield found
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _small_stores() -> Iterator[None]:
+    """Caches and slabs that these volumes fill."""
+    with mock.patch.object(planning, "cache_bytes", return_value=CACHE), mock.patch.object(nearest, "SLAB", SLAB):
+        yield
 
 
 def full() -> Row:

@@ -30,6 +30,8 @@ def poison(array: np.ndarray, kind: str, cure: str, seconds: float = 1e6, mark: 
     import os
     import time
 
+    if os.path.isdir(f"{cure}.calls"):
+        open(f"{cure}.calls/{os.getpid()}-{time.monotonic_ns()}", "x").close()
     if kind == "slow" and not os.path.exists(cure):
         time.sleep(seconds)
     elif array.max() == mark and not os.path.exists(cure):
@@ -47,6 +49,11 @@ def poison(array: np.ndarray, kind: str, cure: str, seconds: float = 1e6, mark: 
         elif kind == "error":
             raise ValueError("poisoned")
     return array // 2
+
+
+def calls(cure: Path) -> Path:
+    """A folder that, where there is one, gets a file for each call: the process, the time."""
+    return cure.with_name(f"{cure.name}.calls")
 
 
 def make_volume(path: Path) -> Path:

@@ -6,10 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bigseg.engine.certificates import make_certificates
 from bigseg.pipeline.pipeline import Pipeline
@@ -138,20 +139,8 @@ def walltime(slurm: Slurm, case: Case, left: int = 5, times: int = 2) -> int:
 
 def workers(slurm: Slurm, case: Case, kills: int = 3) -> int:
     """The driver here, its workers jobs that are cancelled one after the other while it runs."""
-    out, file = case.folder / "workers", case.folder / "scheduler.json"
-    command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    scheduler = subprocess.Popen(
-        [*command, "--scheduler-file", str(file)], env=slurm.environment, cwd=case.folder, stderr=subprocess.DEVNULL
-    )
-    driver = None
-    try:
-        slurm.wait("the scheduler answers", file.exists, 60)
-        script, options = DEPLOY / "workers.sbatch", [str(file), "--host", "127.0.0.1"]
-        jobs = [slurm.submit(script, options) for _ in range(2)]
-        run = [sys.executable, "-m", "bigseg.cli.main", "run", *case.arguments(out), "--scheduler-file", str(file)]
-        driver = subprocess.Popen(
-            run, env=slurm.environment, cwd=case.folder, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+    out, script = case.folder / "workers", DEPLOY / "workers.sbatch"
+    with _driven(slurm, case, out, [script, script]) as (driver, jobs, options):
         before = 0
         for _ in range(kills):
             wanted = before + case.units // (kills + 2)
@@ -163,13 +152,52 @@ def workers(slurm: Slurm, case: Case, kills: int = 3) -> int:
         assert driver.returncode == 0, errors
         case.check(out)
         return kills
+
+
+@contextmanager
+def _driven(
+    slurm: Slurm, case: Case, out: Path, scripts: Sequence[Path]
+) -> Iterator[tuple[subprocess.Popen[str], list[str], list[str]]]:
+    """A scheduler and a driver here, workers as jobs of these scripts; gives driver, jobs and a script's arguments."""
+    file = case.folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    processes: list[subprocess.Popen[Any]] = [
+        subprocess.Popen(
+            [*command, "--scheduler-file", str(file)], env=slurm.environment, cwd=case.folder, stderr=subprocess.DEVNULL
+        )
+    ]
+    jobs: list[str] = []
+    try:
+        slurm.wait("the scheduler answers", file.exists, 60)
+        options = [str(file), "--host", "127.0.0.1"]
+        jobs += [slurm.submit(script, options) for script in scripts]
+        run = [sys.executable, "-m", "bigseg.cli.main", "run", *case.arguments(out), "--scheduler-file", str(file)]
+        driver = subprocess.Popen(
+            run, env=slurm.environment, cwd=case.folder, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        processes.append(driver)
+        yield driver, jobs, options
     finally:
-        for process in (driver, scheduler):
-            if process is not None:
-                process.terminate()
-                process.wait()
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
         for job in jobs:
             slurm.call("scancel", job, check=False)
+
+
+def short_worker(slurm: Slurm, case: Case, left: int = 14) -> None:
+    """A worker's job that is to end amid the run: it leaves by itself before, as a job that is done; one is left."""
+    out, script = case.folder / "short", case.folder / "worker.sbatch"
+    end = f"export SLURM_JOB_END_TIME=$(( $(date +%s) + {left} ))"
+    script.write_text(f"#!/bin/bash\n{end}\n. {DEPLOY / 'workers.sbatch'}\n")
+    with _driven(slurm, case, out, [script, DEPLOY / "workers.sbatch"]) as (driver, jobs, _):
+        found = slurm.ended(jobs[0], 60)
+        assert driver.poll() is None, "the run had ended before"
+        errors = driver.communicate(timeout=240)[1]
+    assert driver.returncode == 0, errors
+    assert found["JobState"] == "COMPLETED", found
+    case.check(out)
 
 
 def encrypted_workers(slurm: Slurm, case: Case) -> int:
@@ -177,14 +205,13 @@ def encrypted_workers(slurm: Slurm, case: Case) -> int:
     slurm.keys["DASK_CONFIG"] = str(make_certificates(case.folder / "keys"))
     try:
         shutil.rmtree(case.folder / "workers", ignore_errors=True)
-        (case.folder / "scheduler.json").unlink(missing_ok=True)
         return workers(slurm, case)
     finally:
         slurm.keys.clear()
 
 
 def full() -> Iterator[Row]:
-    """All six on one Slurm."""
+    """All seven on one Slurm."""
     if reason := missing():
         yield Row("R9", "a real Slurm", 0, 0, f"not run: {reason}")
         return
@@ -196,6 +223,7 @@ def full() -> Iterator[Row]:
             (cancelled, "Slurm: scancel of the driver, submitted again"),
             (walltime, "Slurm: walltime shorter than the run"),
             (workers, "Slurm: scancel of workers"),
+            (short_worker, "Slurm: a worker's job that ends amid the run"),
             (encrypted_workers, "Slurm: scancel of workers of a TLS cluster"),
         ):
             try:

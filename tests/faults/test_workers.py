@@ -99,6 +99,13 @@ def test_no_block_begins_that_would_not_end_before_the_walltime(tmp_path: Path, 
     assert len(workers_storm.near_the_end(tmp_path, workers, starts=2)) == 2
 
 
+def test_a_worker_hands_over_what_would_not_end_before_its_job_does(tmp_path: Path) -> None:
+    """It does some blocks, leaves in order before its end, and no block is begun twice."""
+    done, early = workers_storm.outlived(tmp_path)
+    assert done > 0
+    assert early > 0
+
+
 def test_a_block_costs_the_driver_next_to_nothing() -> None:
     """30,000 blocks of nothing through Dask: at most 1 ms and 0.5 KiB a block of the driver with its scheduler."""
     cost = blocks.measure_apart(30_000, 2)

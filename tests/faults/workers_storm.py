@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from distributed import Client, LocalCluster
 
 from bigseg.engine import leaving
 from bigseg.engine.cluster.starting import local_cluster
@@ -180,6 +182,62 @@ def near_the_end(folder: Path, workers: int, seconds: float = 0.4, starts: int =
     return left
 
 
+def outlived(folder: Path, seconds: float = 0.4, left: float = 14.0) -> tuple[int, float]:
+    """Two worker jobs, one of which ends amid the run: it hands its block to the other, leaves, and nothing is lost.
+
+    Returns
+    -------
+    The blocks it did, and how long before its end it had left.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    volume, cure, out = poisons.make_volume(folder / "volume.zarr"), folder / "cure", folder / "out"
+    cure.touch()
+    pipe = poisons.pipeline("slow", cure, seconds)
+    expected = pipe.run(volume, folder / "golden", workers=0, block=(poisons.BLOCK,), report=False)
+    cure.unlink()
+    calls = poisons.calls(cure)
+    calls.mkdir()
+    gone: list[float] = []
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=40) as cluster:
+        address, end = cluster.scheduler_address, int(time.time() + left)
+        jobs = [_job(address, folder / f"job-{number}", end + 1000 * number) for number in range(2)]
+        watch = threading.Thread(target=lambda: (jobs[0].wait(), gone.append(time.time())))
+        watch.start()
+        try:
+            with Client(cluster, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=60)
+                ends = {pid: int(said) for pid, said in client.run(_pid_and_end).values()}
+            run = pipe.run(volume, out, block=(poisons.BLOCK,), report=False, scheduler=address)
+            watch.join(timeout=60)
+        finally:
+            for job in jobs:
+                job.terminate()
+                job.wait()
+    assert jobs[0].returncode == 0, jobs[0].returncode
+    np.testing.assert_array_equal(run.outputs["objects"].values, expected.outputs["objects"].values)
+    assert set(chain.recorded(out).values()) == {1}
+    done = Counter(ends[int(path.name.split("-")[0])] for path in calls.iterdir())
+    assert done.total() == (poisons.SIDE // poisons.BLOCK) ** 3, f"{done}: something was computed in vain"
+    return done[end], end - gone[0]
+
+
+def _pid_and_end() -> tuple[int, str]:
+    """Runs on a worker."""
+    return os.getpid(), os.environ[leaving.JOB_END]
+
+
+def _job(address: str, folder: Path, end: int) -> subprocess.Popen[bytes]:
+    """A worker as a batch system starts it, in a job that ends then."""
+    command = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--host", "127.0.0.1"]
+    return subprocess.Popen(
+        [*command, "--no-dashboard", "--local-directory", str(folder)],
+        cwd=ROOT,
+        env={**environment(), leaving.JOB_END: str(end)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def _units(out: Path) -> list[Any]:
     """Lines of the journal, roughly."""
     with suppress(OSError):
@@ -221,6 +279,12 @@ def full() -> Iterator[Row]:
         try:
             early = near_the_end(folder / "near", 2)
             yield Row("R9", what, len(early), len(early), f"left {min(early):.1f} to {max(early):.1f} s before")
+        except Exception as error:
+            yield Row("R9", what, 1, 0, f"{type(error).__name__}: {error}")
+        what = "a worker's job that ends amid the run"
+        try:
+            blocks, early = outlived(folder / "outlived")
+            yield Row("R9", what, 1, 1, f"left {early:.1f} s before, with {blocks} of 64 blocks done, none twice")
         except Exception as error:
             yield Row("R9", what, 1, 0, f"{type(error).__name__}: {error}")
     finally:

@@ -123,9 +123,15 @@ class Flight:
             if not self.tasks % TASKS_KEPT:
                 key_split.cache_clear()  # it would keep the name of every task
             key = f"{self.work.stage}-{units[0]}-{os.urandom(4).hex()}"
-            folder = str(self.boxes.folder)
             future = self.client.submit(
-                run_units, self.work, units, folder=folder, flight=self.name, key=key, pure=False
+                run_units,
+                self.work,
+                units,
+                folder=str(self.boxes.folder),
+                flight=self.name,
+                longest=-1.0 if self.executor.ours else self.longest,
+                key=key,
+                pure=False,
             )
             self.flying[future] = units
             self.finished.add(future)

@@ -1,4 +1,8 @@
-"""What runs on a worker: the units of a task, with a record of what it is at."""
+"""What runs on a worker: the units of a task, with a record of what it is at.
+
+A worker may be a batch job with an end of its own. It begins no unit that would not end before: what it was given goes
+to another, and it leaves.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,20 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
+from bigseg.engine import leaving
 from bigseg.engine.blackbox import Box
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.errors import BigsegError
+
+HAND_OVER_SECONDS = 5.0
+"""Before the end of its job a worker has done what it began: its result must still travel. A worker that leaves waits
+as long for results of others to be fetched."""
 
 
 def boxes_of(work: Work) -> Path | None:
@@ -37,22 +47,51 @@ def begin_nothing(flight: str) -> None:
 
 
 def run_units(
-    work: Work, units: Sequence[int], folder: str = "", flight: str = ""
+    work: Work, units: Sequence[int], folder: str = "", flight: str = "", longest: float = -1.0
 ) -> tuple[list[Done], BigsegError | None]:
-    """What runs on a worker: the units of one task, up to the first error; errors travel as values."""
+    """What runs on a worker: the units of one task, up to the first error; errors travel as values.
+
+    ``longest`` is what a unit may take; below 0 where the run, not the worker, knows when to end.
+
+    Raises
+    ------
+    Reschedule
+        When no unit would end before this worker's job does.
+    """
     done: list[Done] = []
     box = _box(folder)
+    _at_work.add(threading.get_ident())
     try:
         for unit in units:
             if flight in _stopped:
+                break
+            if longest >= 0 and time.time() + longest + HAND_OVER_SECONDS > leaving.job_end():
+                if not done:
+                    _leave()
+                    raise Reschedule
                 break
             box.begin(work.stage, unit)
             done.append(attempt(work, unit))
     except BigsegError as error:
         return done, error
     finally:
+        _at_work.discard(threading.get_ident())
         box.begin(work.stage, -1)
     return done, None
+
+
+_at_work: set[int] = set()
+"""In a worker: its threads that may be at a unit."""
+
+
+def _leave() -> None:
+    """Close this worker, in order: what its other threads are at ends, and results are fetched."""
+    worker = get_worker()
+    _at_work.discard(threading.get_ident())
+    until = time.monotonic() + HAND_OVER_SECONDS
+    while _at_work or (worker.data and time.monotonic() < until):
+        time.sleep(0.02)
+    worker.loop.add_callback(worker.close_gracefully, restart=False, reason="the end of its job is near")
 
 
 _mine = threading.local()
