@@ -6,7 +6,9 @@ same files. They give back a ``Done`` of about 200 bytes, which is all that the 
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -257,8 +259,17 @@ def _new_stage(stage: str) -> None:
     global _stage
     if stage != _stage:
         _stage = stage
+        _give_back()
         with suppress(OSError):  # elsewhere the peak is that of the process so far: still an upper bound
             Path("/proc/self/clear_refs").write_text("5")
+
+
+def _give_back() -> None:
+    """Give back to the system what libraries keep of earlier stages: it would count as this one's. 0.5 to 9 ms."""
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()
+    with suppress(AttributeError, OSError):  # the GNU C library alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory() -> int:
