@@ -32,6 +32,7 @@ from bigseg.pipeline.arrays import function_input
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step, make_op
 from bigseg.report.figures import Evaluation
+from bigseg.storage.durable import fleeting
 from bigseg.storage.lazy import open_volume
 from bigseg.storage.spec import Spec
 
@@ -93,7 +94,8 @@ def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
         atexit.register(shutil.rmtree, folder, True)
     try:
         inputs = {name: function_input(item) for name, item in volumes.items()}
-        run = Pipeline([step]).run(inputs, folder / "run", workers=0, report=False)
+        with fleeting():
+            run = Pipeline([step]).run(inputs, folder / "run", workers=0, report=False)
         tables = run.tables
         if isinstance(op, Evaluate):
             return Evaluation(run.values["result"], tables.get("result"))

@@ -26,7 +26,7 @@ from typing import Any
 
 from bigseg.engine.work import Done
 from bigseg.errors import ChangedError, CorruptChunkError, ExactnessError, StorageError
-from bigseg.storage.durable import sync_folder, temporary_for
+from bigseg.storage.durable import sync, sync_folder, temporary_for
 from bigseg.storage.faultpoints import point
 from bigseg.storage.scratch import LIST
 
@@ -331,7 +331,7 @@ class Journal:
             self._pending = 0
             try:
                 point("journal.flush")
-                os.fsync(self._handle)
+                sync(self._handle)
                 point("journal.flushed")
             except OSError as error:
                 self._failed = error

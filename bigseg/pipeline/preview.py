@@ -19,6 +19,7 @@ from bigseg.errors import InputError, ParameterError, PipelineError, UsageError
 from bigseg.grid import Box, Shape
 from bigseg.pipeline.build import Built
 from bigseg.report.pictures import Panel, draw_panels
+from bigseg.storage.durable import fleeting
 from bigseg.storage.sources.opening import Origin
 from bigseg.storage.spec import Spec
 from bigseg.storage.volume import Volume
@@ -81,7 +82,8 @@ def _run(
     """The pipeline on the piece alone."""
     try:
         steps = [_moved(step, piece, spec) for step in pipeline.steps]
-        return type(pipeline)(steps, save).run(inputs, folder, workers=0, report=False)
+        with fleeting():
+            return type(pipeline)(steps, save).run(inputs, folder, workers=0, report=False)
     except (InputError, UsageError) as error:
         if piece == Box.whole(spec.shape):
             raise

@@ -31,7 +31,7 @@ from bigseg.errors import (
 )
 from bigseg.grid import Box, Shape
 from bigseg.local.digest import crc32_file
-from bigseg.storage.durable import names_in, sync_folder
+from bigseg.storage.durable import names_in, sync_file, sync_folder
 from bigseg.storage.faultpoints import point
 from bigseg.storage.handles import bytes_read, bytes_written, configure, context, count, opened
 from bigseg.storage.layout import Layout, read_node
@@ -188,7 +188,7 @@ def _write_shard(folder: Path, key: str, document: dict[str, Any], voxels: NDArr
         store.write(voxels, can_reference_source_data_indefinitely=True).result()
         point("shard.encoded")
         length, crc = crc32_file(temporary)
-        _sync_file(temporary)
+        sync_file(temporary)
         point("shard.synced")
         _make_folder(final.parent, folder)
         os.replace(temporary, final)
@@ -205,14 +205,6 @@ def _write_shard(folder: Path, key: str, document: dict[str, Any], voxels: NDArr
         shutil.rmtree(own, ignore_errors=True)
     count(written=length)
     return length, crc
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _make_folder(folder: Path, root: Path) -> None:

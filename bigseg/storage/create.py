@@ -17,7 +17,7 @@ import numpy as np
 
 from bigseg.errors import OutputError, ParameterError, StorageError
 from bigseg.grid import Shape, largest_divisor
-from bigseg.storage.durable import sync_folder, write_file
+from bigseg.storage.durable import sync_file, sync_folder, write_file
 from bigseg.storage.faultpoints import point
 from bigseg.storage.ome import build_image
 from bigseg.storage.pyramid import level_shard, levels_of
@@ -237,9 +237,5 @@ def _sync(folder: Path) -> None:
     """Make the metadata of a new image durable, files before the folders that name them."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            handle = os.open(os.path.join(parent, name), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_file(Path(parent, name))
         sync_folder(Path(parent))

@@ -25,7 +25,7 @@ import numpy as np
 from numcodecs import zstd
 
 from bigseg.errors import CorruptChunkError, StorageError
-from bigseg.storage.durable import write_file
+from bigseg.storage.durable import is_fleeting, write_file
 
 MAGIC = b"BSGP"
 HEAD = struct.Struct("<4sII")
@@ -144,7 +144,7 @@ def _explained(path: Path, stage: str, number: int) -> Iterator[None]:
 def _pack(array: np.ndarray[Any, Any]) -> bytes:
     """Compressed; as it is where that is no shorter: what has the array's own length is not compressed."""
     array = np.ascontiguousarray(array)
-    if array.nbytes < SMALL:
+    if array.nbytes < SMALL or is_fleeting():
         return array.tobytes()
     packed: bytes = zstd.compress(array, 1)
     return packed if len(packed) < array.nbytes else array.tobytes()

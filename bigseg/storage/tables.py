@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bigseg.storage.durable import write_file
+from bigseg.storage.durable import is_fleeting, write_file
 from bigseg.storage.faultpoints import point
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def write_table(path: Path, columns: Columns | Iterable[Columns], notes: Mapping
     schema = first.schema.with_metadata(dict(notes or {}))
     buffer = io.BytesIO()
     # hardly two objects have the same number in a column: with dictionaries files are 12 % longer and made slower
-    with pq.ParquetWriter(buffer, schema, compression="zstd", use_dictionary=False) as writer:
+    compression = "none" if is_fleeting() else "zstd"
+    with pq.ParquetWriter(buffer, schema, compression=compression, use_dictionary=False) as writer:
         writer.write_table(first.cast(schema))
         for group in groups:
             writer.write_table(_group(group).cast(schema))
