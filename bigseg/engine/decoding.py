@@ -31,6 +31,13 @@ def reading(targets: Sequence[Field], grid: Grid, brick: Shape) -> tuple[int, fl
     return total, factor
 
 
+def outer_voxels(targets: Sequence[Field], grid: Grid) -> int:
+    """Voxels of all blocks of a pass, each with the deepest of its halos."""
+    ones = (1,) * len(grid.shape)
+    reach = depths(ordered(targets), len(ones)).values()
+    return decoded_voxels(grid, ones, ones, tuple(map(max, zip(*reach, strict=True))))
+
+
 def decoded_voxels(
     grid: Grid, brick: Shape, chunk: Shape, depth: Shape, below: Callable[[Box], Box] = lambda box: box
 ) -> int:

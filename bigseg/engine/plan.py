@@ -19,7 +19,7 @@ from math import prod
 from pathlib import Path
 from typing import Literal
 
-from bigseg.engine.decoding import reading
+from bigseg.engine.decoding import outer_voxels, reading
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
 from bigseg.engine.graph import WRITE_COPIES, Graph, reduction_names
 from bigseg.engine.order import Bricks, Order, Singles
@@ -161,6 +161,7 @@ def _pass(
         start,
         order,
         graph.needs([*taken, *(write.field for write in written)], level),
+        outer=outer_voxels(targets, grid) / prod(grid.shape),
     )
 
 

@@ -41,6 +41,8 @@ class Stage:
     """Earlier stages whose partial results it may read: all below it; a pyramid reads none."""
     after: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Earlier stages whose images it reads: of a pyramid's level, those that write the levels below."""
+    outer: float = 1.0
+    """Of a pass: voxels of all blocks with their halos, by those of the volume."""
     light: ReduceWork | None = field(default=None, repr=False, compare=False)
     """Of a reduction that takes little: its work before `start`, so that one task can do several stages."""
 

@@ -18,7 +18,14 @@ from bigseg.grid import Grid, Shape
 SIDES = {2: (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128), 3: (256, 192, 128, 96, 64, 48, 32)}
 SMALLEST = {2: 128, 3: 32}
 DECODE_GOAL = 1.5
-BLOCKS_A_WORKER = 4
+BLOCKS_A_WORKER = 2
+"""At least; a run that ends has lost no more than a share of the work."""
+MANY = 16
+"""With so many blocks a worker none waits long at the end: smaller blocks only have more halo."""
+BLOCK_VOXELS = 1 << 18
+"""What a block costs by itself (its task, files, journal, faces to be joined), as voxels that a pass visits."""
+AS_GOOD = 1.1
+"""Of blocks whose estimated time differs by less, the largest is taken."""
 MOST_BLOCKS = 20_000_000
 """Half a KiB each, all in the driver: 10 GiB."""
 
@@ -42,7 +49,9 @@ def local_resources(workers: int | None, memory: int | None) -> Resources:
 
 
 def plan_for(make: Make, shape: Shape, resources: Resources, block: Sequence[int] | None = None) -> Plan:
-    """The plan with the block asked for, or with the largest that fits and keeps all workers busy.
+    """The plan with the block asked for, or with the largest that fits and takes about the least time.
+
+    Large blocks have less halo and are fewer, small ones keep all workers busy to the end: see `_time`.
 
     Raises
     ------
@@ -53,16 +62,34 @@ def plan_for(make: Make, shape: Shape, resources: Resources, block: Sequence[int
         given = with_brick(make, shape, expand(block, shape), resources)
         check_memory(given, resources.memory, lambda memory: _advice(make, shape, resources, given))
         return given
-    sides = SIDES.get(len(shape), SIDES[3])
-    busy = [side for side in sides if side <= 64 or prod(_counts(shape, side)) >= BLOCKS_A_WORKER * resources.workers]
-    plan: Plan | None = None
-    for side in busy or sides[-1:]:
-        plan = with_brick(make, shape, tuple(min(side, _up(n)) for n in shape), resources)
+    fitting: list[tuple[float, Plan]] = []
+    for candidate in _candidates(shape, resources.workers):
+        plan = with_brick(make, shape, candidate, resources)
         if plan.memory <= resources.memory:
-            return plan
-    assert plan is not None
-    check_memory(plan, resources.memory, lambda memory: "even the smallest block does not fit: give --memory more")
-    return plan
+            fitting.append((_time(plan, resources.workers), plan))
+            if len(plan.grid) >= MANY * resources.workers:
+                break
+    if not fitting:
+        check_memory(plan, resources.memory, lambda memory: "even the smallest block does not fit: give --memory more")
+    least = min(time for time, _ in fitting)
+    return next(plan for time, plan in fitting if time <= AS_GOOD * least)
+
+
+def _candidates(shape: Shape, workers: int) -> list[Shape]:
+    """Blocks that leave every worker some, the largest first; of those that cut alike the most even."""
+    sides = SIDES.get(len(shape), SIDES[3])
+    enough = [side for side in sides if side <= 64 or prod(_counts(shape, side)) >= BLOCKS_A_WORKER * workers]
+    alike = {_counts(shape, side): tuple(min(side, _up(n)) for n in shape) for side in enough or sides[-1:]}
+    return list(alike.values())
+
+
+def _time(plan: Plan, workers: int) -> float:
+    """Estimated time of the passes, in that of visiting every voxel once with all workers busy."""
+    passes = [stage.outer for stage in plan.stages if stage.kind == "pass"]
+    blocks = len(plan.grid)
+    visited = sum(passes) / max(1, len(passes)) + blocks * BLOCK_VOXELS / prod(plan.grid.shape)
+    waiting = max(ceil(blocks / workers) * workers / blocks, 1 + workers / (2 * blocks))
+    return visited * waiting
 
 
 def with_brick(make: Make, shape: Shape, block: Shape, resources: Resources) -> Plan:
