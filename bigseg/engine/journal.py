@@ -20,6 +20,7 @@ import threading
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,10 @@ class Journal:
             point("journal.named")
         except OSError as error:
             raise StorageError(f"cannot make the journal {path}: {error.strerror}") from error
-        self._flusher = threading.Thread(target=self._flush_late, name="bigseg journal", daemon=True)
+        inherited = copy_context()  # whether what is written must last
+        self._flusher = threading.Thread(
+            target=inherited.run, args=(self._flush_late,), name="bigseg journal", daemon=True
+        )
         self._flusher.start()
 
     def _begin(self, end: int) -> int:

@@ -258,9 +258,10 @@ def _new_stage(stage: str) -> None:
     """Start a new peak when this process meets a new stage (Linux keeps the peak and lets it be reset)."""
     global _stage
     if stage != _stage:
-        _stage = stage
         if is_fleeting():
+            _stage = ""
             return  # nobody will ask
+        _stage = stage
         _give_back()
         with suppress(OSError):  # elsewhere the peak is that of the process so far: still an upper bound
             Path("/proc/self/clear_refs").write_text("5")
@@ -268,8 +269,9 @@ def _new_stage(stage: str) -> None:
 
 def _give_back() -> None:
     """Give back to the system what libraries keep of earlier stages: it would count as this one's. 0.5 to 9 ms."""
-    if (arrow := sys.modules.get("pyarrow")) is not None:
-        arrow.default_memory_pool().release_unused()
+    with suppress(AttributeError):  # another thread may be loading it
+        if (arrow := sys.modules.get("pyarrow")) is not None:
+            arrow.default_memory_pool().release_unused()
     with suppress(AttributeError, OSError):  # the GNU C library alone has it
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -44,8 +44,8 @@ class Kmeans(Op):
     times to the exact mean of all its voxels (an empty class stays where it is). Classes are numbered by the rising
     mean of the first feature. Distances are added in float32, feature by feature; of two classes at one distance the
     smaller wins. Under a ``mask`` only its voxels are sampled and classified, others are 0. uint8. So the same seed
-    gives the same classes for any blocks and workers (on another kind of processor scikit-learn's sums may end in
-    other last bits, and a voxel in the middle between two classes go to the other).
+    gives the same classes for any blocks and workers, and in tests for linear algebra with and without AVX (a voxel
+    within a rounding of the middle between two classes might go to the other).
 
     Gives ``inertia`` (sum of squared distances of the sample), ``silhouette`` (of 2,000 voxels), ``sample``, and
     ``model`` (names, centres, scaling). Table ``NAME``: one row a class with its share of the sample, mean and

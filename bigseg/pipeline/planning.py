@@ -76,11 +76,14 @@ def plan_for(make: Make, shape: Shape, resources: Resources, block: Sequence[int
 
 
 def _candidates(shape: Shape, workers: int) -> list[Shape]:
-    """Blocks that leave every worker some, the largest first; of those that cut alike the most even."""
+    """Blocks that leave every worker some, the largest first; of those that cut alike the most even in whole chunks."""
     sides = SIDES.get(len(shape), SIDES[3])
     enough = [side for side in sides if side <= 64 or prod(_counts(shape, side)) >= BLOCKS_A_WORKER * workers]
-    alike = {_counts(shape, side): tuple(min(side, _up(n)) for n in shape) for side in enough or sides[-1:]}
-    return list(alike.values())
+    alike: dict[Shape, list[int]] = {}
+    for side in enough or sides[-1:]:
+        alike.setdefault(_counts(shape, side), []).append(side)
+    chosen = (min(found, key=lambda side: (side % 64 != 0, side)) for found in alike.values())
+    return [tuple(min(side, _up(n)) for n in shape) for side in chosen]
 
 
 def _time(plan: Plan, workers: int) -> float:
@@ -88,7 +91,7 @@ def _time(plan: Plan, workers: int) -> float:
     passes = [stage.outer for stage in plan.stages if stage.kind == "pass"]
     blocks = len(plan.grid)
     visited = sum(passes) / max(1, len(passes)) + blocks * BLOCK_VOXELS / prod(plan.grid.shape)
-    waiting = max(ceil(blocks / workers) * workers / blocks, 1 + workers / (2 * blocks))
+    waiting = max(ceil(blocks / workers) * workers / blocks, 1 + (workers - 1) / (2 * blocks))
     return visited * waiting
 
 

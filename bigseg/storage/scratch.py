@@ -33,6 +33,8 @@ LIST = ".files"
 """Ending of a file that lists what one unit wrote, where that is too much for a line of the journal."""
 SMALL = 512
 """Bytes below which an array is stored as it is: compressing costs 15 us, whatever the length."""
+LARGE = 1 << 20
+"""The same for files that need not last: time counts, until they fill a disk that may be memory."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -144,7 +146,7 @@ def _explained(path: Path, stage: str, number: int) -> Iterator[None]:
 def _pack(array: np.ndarray[Any, Any]) -> bytes:
     """Compressed; as it is where that is no shorter: what has the array's own length is not compressed."""
     array = np.ascontiguousarray(array)
-    if array.nbytes < SMALL or is_fleeting():
+    if array.nbytes < (LARGE if is_fleeting() else SMALL):
         return array.tobytes()
     packed: bytes = zstd.compress(array, 1)
     return packed if len(packed) < array.nbytes else array.tobytes()

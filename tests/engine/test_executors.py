@@ -21,7 +21,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from bigseg import errors
-from bigseg.engine.cluster import flight, starting
+from bigseg.engine import leaving
+from bigseg.engine.cluster import flight, starting, worker
 from bigseg.engine.cluster.executor import DaskExecutor
 from bigseg.engine.cluster.settings import ENVIRONMENT
 from bigseg.engine.cluster.starting import attach, local_cluster
@@ -325,3 +326,17 @@ def test_workers_of_others_run_their_script(cluster: DaskExecutor, monkeypatch: 
     monkeypatch.setitem(sys.modules, "__main__", script)
     told = multiprocessing.spawn.get_preparation_data(f"{starting.WORKER} (from Nanny)")
     assert told["init_main_from_path"] == "/somewhere/script.py"
+
+
+def test_when_a_worker_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its job would end first; not where the run's own job ends with it, nor before it has done anything."""
+    monkeypatch.setattr(worker, "_taken", {})
+    monkeypatch.delenv(leaving.JOB_END, raising=False)
+    end = int(time.time()) + 60
+    cases = [(10.0, float("inf"), False), (56.0, float("inf"), True), (56.0, float(end), False)]
+    for variable, done in ((None, {"flight": 1.0}), (end, {}), (end, {"flight": 1.0})):
+        if variable:
+            monkeypatch.setenv(leaving.JOB_END, str(variable))
+        monkeypatch.setattr(worker, "_taken", done)
+        for seconds, run_ends, late in cases:
+            assert worker._too_late(seconds, run_ends) == (late and bool(variable) and bool(done))

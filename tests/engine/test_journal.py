@@ -6,6 +6,7 @@ import json
 import os
 import time
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bigseg.engine import journal as module
 from bigseg.engine.journal import Journal, read_lines
 from bigseg.engine.work import Done
 from bigseg.errors import ChangedError, CorruptChunkError, ExactnessError, StorageError
+from bigseg.storage.durable import fleeting
 from bigseg.storage.scratch import LIST
 
 PRINT = "f" * 64
@@ -233,6 +235,28 @@ def test_a_unit_done_twice_must_give_the_same(tmp_path: Path) -> None:
     with pytest.raises(ExactnessError):
         second.add("levels", done(0, digest="", otsu=1.25))
     second.close()
+
+
+def test_the_thread_that_flushes_syncs_nothing_that_need_not_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the mind of the thread that made the journal."""
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
+    synced: list[int] = []
+    monkeypatch.setattr(module.os, "fsync", synced.append)
+    for sparing in (fleeting(), nullcontext()):
+        with sparing:
+            journal = opened(tmp_path / type(sparing).__name__)
+            synced.clear()
+            journal.add("pass-1", done(0))
+            for _ in range(500):
+                if not journal._pending:
+                    break
+                time.sleep(0.01)
+            assert not journal._pending
+            time.sleep(0.2)  # it forgets the line before it syncs
+            assert bool(synced) == isinstance(sparing, nullcontext)
+            journal.close()
 
 
 def test_lines_reach_the_disk_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,7 @@ def short_worker(slurm: Slurm, case: Case, left: int = 14) -> None:
     with _driven(slurm, case, out, [script, DEPLOY / "workers.sbatch"]) as (driver, jobs, _):
         found = slurm.ended(jobs[0], 60)
         assert driver.poll() is None, "the run had ended before"
+        assert "the end of its job is near" in (slurm.folder / f"slurm-{jobs[0]}.out").read_text()
         errors = driver.communicate(timeout=240)[1]
     assert driver.returncode == 0, errors
     assert found["JobState"] == "COMPLETED", found

@@ -182,7 +182,7 @@ def near_the_end(folder: Path, workers: int, seconds: float = 0.4, starts: int =
     return left
 
 
-def outlived(folder: Path, seconds: float = 0.4, left: float = 14.0) -> tuple[int, float]:
+def outlived(folder: Path, seconds: float = 0.6, left: float = 20.0) -> tuple[int, float]:
     """Two worker jobs, one of which ends amid the run: it hands its block to the other, leaves, and nothing is lost.
 
     Returns

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +286,36 @@ def test_the_plan_knows_halo_and_memory(tmp_path: Path) -> None:
     assert sum(stage.kind == "pass" for stage in plan.stages) == 3
     stages = {stage.name: stage for stage in plan.stages}
     assert stages["c.fit"].memory - stages["c.lloyd-1-moved"].memory > 50 << 20
+
+
+ELSEWHERE = """
+import json, sys
+import numpy as np
+from threadpoolctl import threadpool_info
+import bigseg
+
+found = []
+for seed in range(4):
+    kmeans = bigseg.Kmeans(k=5, seed=seed, sample=4000, batch=500, features=json.loads(sys.argv[2]))
+    run = bigseg.Pipeline([kmeans]).run(np.load(sys.argv[1]), f"{sys.argv[3]}/{seed}", workers=0, report=False)
+    found.append([run.values["kmeans"]["model"], run.outputs["kmeans"].values.tobytes().hex()])
+kernels = sorted({item.get("architecture", "") for item in threadpool_info() if item["user_api"] == "blas"})
+print(json.dumps([kernels, found]))
+"""
+
+
+def test_another_kind_of_processor_finds_the_same_classes(tmp_path: Path) -> None:
+    """Centres and classes are the same bits with the linear algebra of a processor without AVX."""
+    np.save(tmp_path / "x.npy", grains())
+    answers = []
+    for name, variables in (
+        ("here", {}),
+        ("old", {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "AVX2"}),
+    ):
+        command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "x.npy"), json.dumps(FEATURES), str(tmp_path / name)]
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        answers.append(json.loads(done.stdout))
+    if answers[0][0] == answers[1][0]:
+        pytest.skip(f"the linear algebra here ({answers[0][0]}) takes no other kernels")
+    assert answers[0][1] == answers[1][1]

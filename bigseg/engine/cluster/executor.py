@@ -46,11 +46,6 @@ class DaskExecutor:
         self._scratch: Path | None = None
 
     @property
-    def ours(self) -> bool:
-        """Whether the workers were started for this run, and end with it."""
-        return self._owned is not None
-
-    @property
     def workers(self) -> int:
         """Threads of all workers, at least one."""
         return max(1, self._threads())
@@ -102,7 +97,7 @@ class DaskExecutor:
 
     def end(self, worker: str, pid: int) -> None:
         """Kill a worker's process; its nanny starts another."""
-        if self.ours:
+        if self._owned is not None:
             with suppress(ProcessLookupError):  # it may have ended meanwhile
                 os.kill(pid, signal.SIGKILL)
             return

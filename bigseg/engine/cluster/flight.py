@@ -66,6 +66,7 @@ class Flight:
         self.seconds = self.longest = 0.0
         self.tasks = self.done = 0
         self.name = f"{work.stage}-{os.urandom(8).hex()}"
+        self.run_ends = leaving.job_end()
         self.late = 0
         """The exit code to leave with, when nothing more begins because it would not end in time."""
         self.dropped = False
@@ -129,7 +130,8 @@ class Flight:
                 units,
                 folder=str(self.boxes.folder),
                 flight=self.name,
-                longest=-1.0 if self.executor.ours else self.longest,
+                longest=self.longest,
+                run_ends=self.run_ends,
                 key=key,
                 pure=False,
             )

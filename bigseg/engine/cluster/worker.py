@@ -25,6 +25,8 @@ from bigseg.errors import BigsegError
 HAND_OVER_SECONDS = 5.0
 """Before the end of its job a worker has done what it began: its result must still travel. A worker that leaves waits
 as long for results of others to be fetched."""
+STORED_SECONDS = 0.1
+"""What a thread may take from the end of its units to having its result stored."""
 
 
 def boxes_of(work: Work) -> Path | None:
@@ -47,11 +49,17 @@ def begin_nothing(flight: str) -> None:
 
 
 def run_units(
-    work: Work, units: Sequence[int], folder: str = "", flight: str = "", longest: float = -1.0
+    work: Work,
+    units: Sequence[int],
+    folder: str = "",
+    flight: str = "",
+    longest: float = 0.0,
+    run_ends: float = float("inf"),
 ) -> tuple[list[Done], BigsegError | None]:
     """What runs on a worker: the units of one task, up to the first error; errors travel as values.
 
-    ``longest`` is what a unit may take; below 0 where the run, not the worker, knows when to end.
+    ``longest`` is the most that a unit has taken, of those the driver has seen; ``run_ends`` when the driver's own job
+    does, which the driver looks after.
 
     Raises
     ------
@@ -60,36 +68,54 @@ def run_units(
     """
     done: list[Done] = []
     box = _box(folder)
-    _at_work.add(threading.get_ident())
+    me = get_worker().address, threading.get_ident()
+    _at_work.add(me)
     try:
         for unit in units:
             if flight in _stopped:
                 break
-            if longest >= 0 and time.time() + longest + HAND_OVER_SECONDS > leaving.job_end():
+            if _too_late(max(longest, _taken.get(flight, 0.0)), run_ends):
                 if not done:
+                    _at_work.discard(me)
                     _leave()
                     raise Reschedule
                 break
             box.begin(work.stage, unit)
             done.append(attempt(work, unit))
+            _taken[flight] = max(done[-1].seconds, _taken.get(flight, 0.0))
     except BigsegError as error:
         return done, error
     finally:
-        _at_work.discard(threading.get_ident())
+        _at_work.discard(me)
         box.begin(work.stage, -1)
     return done, None
 
 
-_at_work: set[int] = set()
-"""In a worker: its threads that may be at a unit."""
+_at_work: set[tuple[str, int]] = set()
+"""In a worker: its address and its threads that may be at a unit; a process may hold several."""
+_taken: dict[str, float] = {}
+"""In a worker: the most seconds that a unit of a flight took here."""
+
+
+def _too_late(seconds: float, run_ends: float) -> bool:
+    """Whether what takes so long would not end before this worker's job.
+
+    Never in a worker that has done nothing yet: where jobs are shorter than a block, somebody must find that out, and
+    be counted.
+    """
+    end = leaving.job_end()
+    return bool(_taken) and end != run_ends and time.time() + seconds + HAND_OVER_SECONDS > end
 
 
 def _leave() -> None:
     """Close this worker, in order: what its other threads are at ends, and results are fetched."""
     worker = get_worker()
-    _at_work.discard(threading.get_ident())
+    latest = leaving.job_end() - HAND_OVER_SECONDS / 2
+    while any(address == worker.address for address, _ in list(_at_work)) and time.time() < latest:
+        time.sleep(0.02)
+    time.sleep(STORED_SECONDS)
     until = time.monotonic() + HAND_OVER_SECONDS
-    while _at_work or (worker.data and time.monotonic() < until):
+    while worker.data and time.monotonic() < until:
         time.sleep(0.02)
     worker.loop.add_callback(worker.close_gracefully, restart=False, reason="the end of its job is near")
 
