@@ -6,9 +6,7 @@ same files. They give back a ``Done`` of about 200 bytes, which is all that the 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -27,7 +25,7 @@ from bigseg.grid import Box, Grid
 from bigseg.local.digest import digest
 from bigseg.local.downsample import mean2, mode2
 from bigseg.storage import blocks
-from bigseg.storage.durable import files_written, is_fleeting
+from bigseg.storage.durable import files_written
 from bigseg.storage.faultpoints import point
 from bigseg.storage.scratch import Scratch
 from bigseg.storage.volume import Volume
@@ -258,22 +256,9 @@ def _new_stage(stage: str) -> None:
     """Start a new peak when this process meets a new stage (Linux keeps the peak and lets it be reset)."""
     global _stage
     if stage != _stage:
-        if is_fleeting():
-            _stage = ""
-            return  # nobody will ask
         _stage = stage
-        _give_back()
         with suppress(OSError):  # elsewhere the peak is that of the process so far: still an upper bound
             Path("/proc/self/clear_refs").write_text("5")
-
-
-def _give_back() -> None:
-    """Give back to the system what libraries keep of earlier stages: it would count as this one's. 0.5 to 9 ms."""
-    with suppress(AttributeError):  # another thread may be loading it
-        if (arrow := sys.modules.get("pyarrow")) is not None:
-            arrow.default_memory_pool().release_unused()
-    with suppress(AttributeError, OSError):  # the GNU C library alone has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory() -> int:
