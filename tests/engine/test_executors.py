@@ -340,3 +340,28 @@ def test_when_a_worker_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(worker, "_taken", done)
         for seconds, run_ends, late in cases:
             assert worker._too_late(seconds, run_ends) == (late and bool(variable) and bool(done))
+
+
+HOARD = """
+from bigseg.engine.cluster.worker import _give_back
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+before = held()
+pieces = [bytearray(1 << 20) for _ in range(300)]
+last = pieces[-1]
+del pieces
+kept = held() - before
+_give_back()
+print(kept, held() - before)
+"""
+
+
+def test_a_worker_gives_freed_memory_back() -> None:
+    """With the settings of workers, what libraries would keep for ever of 300 MiB goes back to the system."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOARD], env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    kept, left = map(int, done.stdout.split())
+    assert kept > 250 << 20, "nothing was kept: there is nothing to give back"
+    assert left < 20 << 20

@@ -27,6 +27,7 @@ from distributed import Client, LocalCluster
 from bigseg.engine import leaving
 from bigseg.engine.cluster.starting import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
+from bigseg.pipeline.result import Run
 from tests.faults import chain, poisons
 from tests.faults.driver import ROOT, environment, fast_folder
 from tests.faults.run import Row
@@ -131,6 +132,17 @@ def terminated(folder: Path, times: int, number: signal.Signals, workers: int, s
     return left
 
 
+def _slow(folder: Path, seconds: float) -> tuple[Pipeline, Path, Path, Run]:
+    """A pipeline of slow blocks, its volume, the file that cures it, which is absent, and a run that was cured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    volume, cure = poisons.make_volume(folder / "volume.zarr"), folder / "cure"
+    cure.touch()
+    pipe = poisons.pipeline("slow", cure, seconds)
+    expected = pipe.run(volume, folder / "golden", workers=0, block=(poisons.BLOCK,), report=False)
+    cure.unlink()
+    return pipe, volume, cure, expected
+
+
 def near_the_end(folder: Path, workers: int, seconds: float = 0.4, starts: int = 3) -> list[float]:
     """A walltime that is shorter than the run: no block begins that could not end, and nothing is computed in vain.
 
@@ -139,12 +151,8 @@ def near_the_end(folder: Path, workers: int, seconds: float = 0.4, starts: int =
     For each start how long before its end the run left; on a busy machine, where a block may take longer than any
     before it, that may be after it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    volume, cure, out = poisons.make_volume(folder / "volume.zarr"), folder / "cure", folder / "out"
-    cure.touch()
-    pipe = poisons.pipeline("slow", cure, seconds)
-    expected = pipe.run(volume, folder / "golden", workers=0, block=(poisons.BLOCK,), report=False)
-    cure.unlink()
+    pipe, volume, cure, expected = _slow(folder, seconds)
+    out = folder / "out"
     left: list[float] = []
     executor = local_cluster(workers, 2 << 30) if workers else None
     place = {"scheduler": executor.client.scheduler.address} if executor else {"workers": 0}
@@ -189,12 +197,8 @@ def outlived(folder: Path, seconds: float = 0.6, left: float = 20.0) -> tuple[in
     -------
     The blocks it did, and how long before its end it had left.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    volume, cure, out = poisons.make_volume(folder / "volume.zarr"), folder / "cure", folder / "out"
-    cure.touch()
-    pipe = poisons.pipeline("slow", cure, seconds)
-    expected = pipe.run(volume, folder / "golden", workers=0, block=(poisons.BLOCK,), report=False)
-    cure.unlink()
+    pipe, volume, cure, expected = _slow(folder, seconds)
+    out = folder / "out"
     calls = poisons.calls(cure)
     calls.mkdir()
     gone: list[float] = []
