@@ -15,7 +15,7 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace
 from bigseg.errors import BigsegError, ParameterError, PipelineError
 from bigseg.grid import Box, Grid
-from bigseg.learn.estimators import ESTIMATORS, Task
+from bigseg.learn.estimators import ESTIMATORS, Task, fit_bytes
 from bigseg.learn.loading import file_digest
 from bigseg.learn.recipe import Recipe, Scaled
 from bigseg.learn.sampled import PARTS, Kind, Regions, Sampling, kind_of
@@ -23,7 +23,7 @@ from bigseg.local.features.stack import Stack
 from bigseg.ops.base import Op, Site
 from bigseg.ops.counting.statistics import Fold
 from bigseg.ops.learning.features import Features
-from bigseg.ops.learning.taking import Annotation, CollectRows, CountKnown, FindCounts, TakeRows, row_bytes
+from bigseg.ops.learning.taking import Annotation, CollectRows, CountKnown, FindCounts, TakeRows, row_bytes, rows_wanted
 from bigseg.storage.roi import in_piece, parse_roi
 from bigseg.storage.spec import Spec
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from bigseg.learn.annotations import Table
     from bigseg.learn.training import Trained
 
-FIT_BYTES = 512 << 20
-"""Planned for what an estimator takes beside its table: nobody knows."""
+FIT_LIBRARIES, FIT_BYTES = 160 << 20, 512 << 20
+"""Planned for what an estimator takes beside its table: the libraries it is made of (measured: 141 MiB), and what it
+may take, up to the second. How many nodes the trees of a large forest get nobody knows before."""
 Place = Literal["labels", "distances"]
 
 
@@ -280,7 +281,10 @@ class FitModel:
 
     def memory(self, grid: Grid) -> int:
         """The table, as rows and as planes, and what the estimator takes."""
-        return FIT_BYTES + 3 * row_bytes(len(self.stack.names), self.op.voxels, prod(grid.shape))
+        op, features, voxels = self.op, len(self.stack.names), prod(grid.shape)
+        given = features + (op.clusters.k if op.clusters else 0)
+        most = fit_bytes(op.estimator, op.parameters, rows_wanted(op.voxels, voxels), given, max(2, len(op.classes)))
+        return min(FIT_BYTES, FIT_LIBRARIES + most) + 3 * row_bytes(features, op.voxels, voxels)
 
     def bind(self, values: Values) -> FitModel:
         """Take over the counts."""

@@ -161,6 +161,10 @@ class CollectRows:
 
 
 def row_bytes(features: int, voxels: int | None, most: int) -> int:
-    """Bytes of the rows of a block, at most: those wanted of each part, if there are so many in it."""
-    wanted = most if voxels is None else min(most, len(PARTS) * int(1.05 * voxels + 12 * voxels**0.5 + 12))
-    return wanted * (4 * features + 10)
+    """Bytes of the rows of a block, at most."""
+    return rows_wanted(voxels, most) * (4 * features + 10)
+
+
+def rows_wanted(voxels: int | None, most: int) -> int:
+    """Rows of so many voxels, at most: those wanted of each part, if there are so many in it."""
+    return most if voxels is None else min(most, len(PARTS) * int(1.05 * voxels + 12 * voxels**0.5 + 12))
