@@ -101,7 +101,7 @@ def fit_bytes(name: str, parameters: Mapping[str, Any], rows: int, features: int
     How many nodes trees really get only the data tell; without a limit of depth or leaves it is seldom a tenth.
 
     >>> fit_bytes("random_forest", {"n_estimators": 6, "max_depth": 6}, 10_000, 3, 2) >> 10
-    876
+    883
     """
     given = {**ESTIMATORS[name].usual, **parameters}
 
