@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SAMPLES := $(VENV)/samples
 
-.PHONY: demo test test-system lint bench faults clean
+.PHONY: demo test test-exactness test-system lint bench faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bigseg needs Python 3.11 or later: make PYTHON=python3.11 ...")'
@@ -22,11 +22,17 @@ $(SAMPLES): $(READY)
 demo: $(SAMPLES)   ## the main job on a real sample, from raw file to report
 	BIGSEG_SAMPLES=$(SAMPLES) $(BIN)/bigseg demo demo-run
 
-test: $(SAMPLES)   ## every operation against its oracle, every module, every example of the documentation
-	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest --ignore=tests/faults
+EXACTNESS := tests/ops/test_exactness.py
+SYSTEM := tests/faults tests/recipes
 
-test-system: $(SAMPLES)   ## what kills and damages real runs, Slurm, notebooks: the short forms of `make faults`
-	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest tests/faults notebooks --nbmake
+test: $(SAMPLES)   ## every module and operation against its oracle, every example of the documentation
+	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest $(addprefix --ignore=,$(EXACTNESS) $(SYSTEM))
+
+test-exactness: $(READY)   ## the table: every operation x 2-D, 3-D x blocks x executors x dtypes, against its oracle
+	$(BIN)/python -m pytest $(EXACTNESS)
+
+test-system: $(SAMPLES)   ## recipes on real data, notebooks, Slurm, and the short forms of `make faults`
+	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest $(SYSTEM) notebooks --nbmake
 
 lint: $(READY)     ## style, types, layers
 	$(BIN)/ruff check bigseg tests

@@ -37,9 +37,9 @@ FIRST_RUN = 240 << 20
 """What a worker takes more in the first run after an installation: up to 72 MiB left behind by compiling kernels, and
 168 of the libraries' code, which Dask and batch systems count: 68 MiB where the files are read page by page, up to 236
 when all of it lies in the page cache and Linux maps what lies around each page that is used."""
-BASELINE = (304 << 20) + FIRST_RUN
+BASELINE = (292 << 20) + FIRST_RUN
 """Resident bytes of a worker beside its arrays and its cache, where it takes most: 68 MiB of code, 61 of other memory
-of libraries, 100 of compiled kernels, 43 of tables (pyarrow), 32 of freed chunks, and what the first run takes."""
+of libraries, 100 of compiled kernels, 43 of tables (pyarrow), 20 of freed chunks (what is freed goes back when a stage begins), and what the first run takes."""
 RETAINED = 64 << 20
 """What the allocator of a worker keeps of a pass while a reduction runs, at most (measured: 20 to 50 MiB); never more
 than the pass took."""
