@@ -22,16 +22,16 @@ $(SAMPLES): $(READY)
 demo: $(SAMPLES)   ## the main job on a real sample, from raw file to report
 	BIGSEG_SAMPLES=$(SAMPLES) $(BIN)/bigseg demo demo-run
 
-EXACTNESS := tests/ops/test_exactness.py
-SYSTEM := tests/faults tests/recipes
+EXACTNESS := tests/ops
+SYSTEM := tests/faults tests/recipes tests/benchmarks
 
-test: $(SAMPLES)   ## every module and operation against its oracle, every example of the documentation
+test: $(SAMPLES)   ## kernels against their oracles, storage, engine, commands, report, every example: 6 minutes
 	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest $(addprefix --ignore=,$(EXACTNESS) $(SYSTEM))
 
-test-exactness: $(READY)   ## the table: every operation x 2-D, 3-D x blocks x executors x dtypes, against its oracle
+test-exactness: $(READY)   ## every operation against its oracle: 2-D, 3-D, blocks, executors, dtypes
 	$(BIN)/python -m pytest $(EXACTNESS)
 
-test-system: $(SAMPLES)   ## recipes on real data, notebooks, Slurm, and the short forms of `make faults`
+test-system: $(SAMPLES)   ## recipes on real data, notebooks, Slurm, `make faults` and `make bench` in short
 	BIGSEG_SAMPLES=$(abspath $(SAMPLES)) $(BIN)/python -m pytest $(SYSTEM) notebooks --nbmake
 
 lint: $(READY)     ## style, types, layers

@@ -29,6 +29,7 @@ LONGEST_FIRST = (
     "tests/faults/test_driver_memory.py",
     "notebooks/",
     "tests/recipes/",
+    "tests/benchmarks/",
     "tests/faults/",
 )
 """Files whose tests take 10 to 70 s, much of it waiting: begun last they would leave one of two workers idle at the

@@ -39,7 +39,8 @@ FIRST_RUN = 240 << 20
 when all of it lies in the page cache and Linux maps what lies around each page that is used."""
 BASELINE = (292 << 20) + FIRST_RUN
 """Resident bytes of a worker beside its arrays and its cache, where it takes most: 68 MiB of code, 61 of other memory
-of libraries, 100 of compiled kernels, 43 of tables (pyarrow), 20 of freed chunks (what is freed goes back when a stage begins), and what the first run takes."""
+of libraries, 100 of compiled kernels, 43 of tables (pyarrow), 20 of chunks that a stage has freed, and what the first
+run takes."""
 RETAINED = 64 << 20
 """What the allocator of a worker keeps of a pass while a reduction runs, at most (measured: 20 to 50 MiB); never more
 than the pass took."""
