@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bigseg.cli import evaluating, inspecting, making, securing, stopping, thresholding, training, tuning, verifying
+from bigseg.engine import allocator
 from bigseg.errors import BigsegError, StorageError
 
 EXIT_CODES = {
@@ -82,6 +83,7 @@ def options(
 def main() -> NoReturn:
     """The entry point of the ``bigseg`` command."""
     stopping.listen()
+    allocator.own()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from bigseg.engine import allocator
 from bigseg.engine.field import Collector, Field, Reducer, Values, Visit, Workspace
 from bigseg.engine.visit import evaluate
 from bigseg.errors import BigsegError, BlockError
@@ -257,6 +258,7 @@ def _new_stage(stage: str) -> None:
     global _stage
     if stage != _stage:
         _stage = stage
+        allocator.stage_begins()
         with suppress(OSError):  # elsewhere the peak is that of the process so far: still an upper bound
             Path("/proc/self/clear_refs").write_text("5")
 

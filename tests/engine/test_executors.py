@@ -343,7 +343,10 @@ def test_when_a_worker_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 HOARD = """
-from bigseg.engine.cluster.worker import _give_back
+import sys
+from bigseg.engine.allocator import own, stage_begins, give_back
+if sys.argv[1:]:
+    own()
 def held():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
@@ -352,16 +355,19 @@ pieces = [bytearray(1 << 20) for _ in range(300)]
 last = pieces[-1]
 del pieces
 kept = held() - before
-_give_back()
+stage_begins() if sys.argv[1:] else give_back()
 print(kept, held() - before)
 """
 
 
-def test_a_worker_gives_freed_memory_back() -> None:
-    """With the settings of workers, what libraries would keep for ever of 300 MiB goes back to the system."""
-    done = subprocess.run(
-        [sys.executable, "-c", HOARD], env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True
-    )
+@pytest.mark.parametrize("own", [False, True])
+def test_freed_memory_goes_back(own: bool) -> None:
+    """With the settings of workers, what libraries would keep for ever of 300 MiB goes back to the system.
+
+    The ``bigseg`` command takes the settings while it runs.
+    """
+    command, env = [sys.executable, "-c", HOARD], os.environ if own else os.environ | ENVIRONMENT
+    done = subprocess.run(command + ["own"] * own, env=env, capture_output=True, text=True, check=True)
     kept, left = map(int, done.stdout.split())
     assert kept > 250 << 20, "nothing was kept: there is nothing to give back"
     assert left < 20 << 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bigseg.engine import allocator
+
 SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.work-stealing": False,
@@ -33,10 +35,6 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    **{f"MALLOC_{name}": str(value) for name, value in allocator.SETTINGS.items()},
 }
-"""One thread a worker. Freed blocks go back to the system at once, so that the peak is what is in use. Freed chunks (1
-to 4 MiB) are used again: fetched from the system one by one they cost 720,000 page faults, 1.7 of the 4.9 s of a
-Gaussian of 512^3; for 16 to 30 MiB more memory with one arena, and 70 to 100 with two."""
+"""One thread a worker."""

@@ -6,7 +6,6 @@ to another, and it leaves.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -14,12 +13,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
-from bigseg.engine import leaving
+from bigseg.engine import allocator, leaving
 from bigseg.engine.blackbox import Box
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.errors import BigsegError
@@ -68,10 +66,7 @@ def run_units(
     Reschedule
         When no unit would end before this worker's job does.
     """
-    global _stage
-    if work.stage != _stage:
-        _stage = work.stage
-        _give_back()
+    allocator.give_back_between_stages()
     done: list[Done] = []
     box = _box(folder)
     me = get_worker().address, threading.get_ident()
@@ -95,21 +90,6 @@ def run_units(
         _at_work.discard(me)
         box.begin(work.stage, -1)
     return done, None
-
-
-_stage = ""
-
-
-def _give_back() -> None:
-    """Give back to the system what libraries keep of earlier stages: it would count as this one's. 0.5 to 9 ms.
-
-    In workers alone: a process of the user's may have much more to look through (0.1 s a GB of small objects).
-    """
-    with suppress(AttributeError):  # another thread may be loading it
-        if (arrow := sys.modules.get("pyarrow")) is not None:
-            arrow.default_memory_pool().release_unused()
-    with suppress(AttributeError, OSError):  # the GNU C library alone has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 _at_work: set[tuple[str, int]] = set()
