@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -34,6 +35,7 @@ from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.prepared import Settings, choose_executor
 from tests.engine.toy import FAULTS, Toy, bricks
 from tests.faults import chain
+from tests.volumes import store
 
 
 @pytest.fixture(params=["serial", "dask"])
@@ -371,3 +373,30 @@ def test_freed_memory_goes_back(own: bool) -> None:
     kept, left = map(int, done.stdout.split())
     assert kept > 250 << 20, "nothing was kept: there is nothing to give back"
     assert left < 20 << 20
+
+
+STAGES = """
+import sys
+from bigseg.engine.allocator import own
+own()
+from bigseg.engine.work import Limits, Meter, peak_memory
+from bigseg.grid import Box
+from bigseg.storage import blocks
+from bigseg.storage.volume import Volume
+volume = Volume.open(sys.argv[1])
+Meter("pass", Limits(cache=256 << 20))
+for z in range(0, 256, 32):
+    blocks.read(volume, Box((z, 0, 0), (z + 32, 768, 768)))
+of_pass = peak_memory()
+Meter("pyramid", Limits(cache=0))
+print(of_pass, peak_memory())
+"""
+
+
+def test_the_cache_of_a_stage_is_not_the_next_ones(tmp_path: Path) -> None:
+    """What a pass has cached is gone before the peak of the stage behind it, which has no cache, begins."""
+    array = np.random.default_rng(0).integers(0, 256, (256, 768, 768), np.uint8)
+    volume = store(tmp_path / "volume.zarr", array, (32, 256, 256))
+    done = subprocess.run([sys.executable, "-c", STAGES, str(volume)], capture_output=True, text=True, check=True)
+    of_pass, of_pyramid = map(int, done.stdout.split())
+    assert of_pass - of_pyramid > array.nbytes * 3 // 4
