@@ -37,11 +37,40 @@ NOTHING = 0.03
 Cause = Literal["crashed", "memory", "lost"]
 
 
-class _Process:
-    """This worker process's fault file, opened once."""
+class _Fault:
+    """What a process writes into one folder about itself, for all of its threads that work there."""
 
-    fault: dict[str, int] = {}  # noqa: RUF012 - of the process, by folder
-    stop = threading.Event()
+    def __init__(self, path: str, limit: int, nanny: bool) -> None:
+        self.path, self.limit = path, limit
+        self.users = 0
+        self.handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o644)
+        os.lseek(self.handle, HEAD, os.SEEK_SET)
+        if nanny:
+            faulthandler.enable(self.handle)  # of a process that is ours alone
+            _Process.told_faults = self
+
+    def write(self, held: int, system: Any) -> None:
+        """How much memory is held, of how much, and the share of the machine's that is left."""
+        text = f"{held} {self.limit or system.total} {system.available / system.total:.4f}"
+        os.pwrite(self.handle, text.ljust(HEAD - 1).encode() + b"\n", 0)
+
+    def close(self) -> None:
+        """Nobody works there any more."""
+        if _Process.told_faults is self:
+            faulthandler.disable()
+            _Process.told_faults = None
+        os.close(self.handle)
+
+
+class _Process:
+    """Of this process: its files by folder, and the one thread that samples memory while there is work."""
+
+    lock = threading.RLock()
+    faults: dict[str, _Fault] = {}  # noqa: RUF012
+    told_faults: _Fault | None = None
+    at_work: set[Box] = set()  # noqa: RUF012
+    working = threading.Event()
+    sampler: threading.Thread | None = None
 
 
 class Box:
@@ -59,19 +88,46 @@ class Box:
         thread = threading.get_ident()
         self.folder, self.worker, self.thread = folder, worker, thread
         name = f"{_named(worker)}-{os.getpid()}"
+        self.path = f"{folder}/{name}-{thread}{UNIT}"
         os.makedirs(folder, exist_ok=True)
-        if folder not in _Process.fault:
-            _Process.fault[folder] = _watched(f"{folder}/{name}{FAULT}", limit, nanny)
-        self.handle = os.open(f"{folder}/{name}-{thread}{UNIT}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+        self.handle = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+        with _Process.lock:
+            fault = _Process.faults.get(folder)
+            if fault is None or not os.path.exists(fault.path):
+                fault = _Process.faults[folder] = _Fault(f"{folder}/{name}{FAULT}", limit, nanny)
+            fault.users += 1
+            self.fault = fault
+            if _Process.sampler is None:
+                _Process.sampler = threading.Thread(target=_sample, name="bigseg memory", daemon=True)
+                _Process.sampler.start()
 
     def begin(self, stage: str, unit: int) -> None:
         """A unit begins; -1: none is at work."""
         record = {"worker": self.worker, "pid": os.getpid(), "thread": self.thread, "stage": stage, "unit": unit}
         os.pwrite(self.handle, json.dumps({**record, "began": time.time()}).ljust(240).encode() + b"\n", 0)
+        with _Process.lock:
+            if unit >= 0:
+                _Process.at_work.add(self)
+                _Process.working.set()
+            else:
+                _Process.at_work.discard(self)
+                if not _Process.at_work:
+                    _Process.working.clear()
+
+    def stale(self, folder: str) -> bool:
+        """Whether another folder is to be written to, or this one was removed: a stage's end does that."""
+        return folder != self.folder or not os.path.exists(self.path)
 
     def close(self) -> None:
-        """Another folder is written to from now on."""
+        """Nothing is written here any more; the process's file goes with the last of its threads."""
         os.close(self.handle)
+        with _Process.lock:
+            _Process.at_work.discard(self)
+            self.fault.users -= 1
+            if not self.fault.users:
+                self.fault.close()
+                if _Process.faults.get(self.folder) is self.fault:
+                    del _Process.faults[self.folder]
 
 
 def _named(worker: str) -> str:
@@ -79,25 +135,15 @@ def _named(worker: str) -> str:
     return worker.replace("/", "").replace(":", "_").replace("-", "_")
 
 
-def _watched(path: str, limit: int, nanny: bool) -> int:
-    """A fault file; memory is written to it as long as the process lives."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o644)
-    os.lseek(handle, HEAD, os.SEEK_SET)
-    if nanny:
-        faulthandler.enable(handle)  # of a process that is ours alone
-    threading.Thread(target=_sample, args=(handle, limit), name="bigseg memory", daemon=True).start()
-    return handle
-
-
-def _sample(handle: int, limit: int) -> None:
-    """Write how much memory is held, of how much, and the share of the machine's that is left."""
+def _sample() -> None:
+    """Write the memory that is held into every file, as long as the process lives."""
     process, page = Path("/proc/self/statm"), os.sysconf("SC_PAGE_SIZE")
-    while not _Process.stop.wait(SAMPLE_SECONDS):
-        with suppress(OSError, IndexError, ValueError):
-            held = page * int(process.read_text().split()[1])
-            system = psutil.virtual_memory()
-            text = f"{held} {limit or system.total} {system.available / system.total:.4f}"
-            os.pwrite(handle, text.ljust(HEAD - 1).encode() + b"\n", 0)
+    while _Process.working.wait():
+        with suppress(OSError, IndexError, ValueError), _Process.lock:
+            held, system = page * int(process.read_text().split()[1]), psutil.virtual_memory()
+            for fault in _Process.faults.values():
+                fault.write(held, system)
+        time.sleep(SAMPLE_SECONDS)
 
 
 class Death(NamedTuple):

@@ -127,7 +127,7 @@ _mine = threading.local()
 def _box(folder: str) -> Box:
     """This thread's record."""
     box: Box | None = getattr(_mine, "box", None)
-    if box is None or box.folder != folder or not os.path.exists(folder):
+    if box is None or box.stale(folder):
         worker = get_worker()
         limit = getattr(worker.memory_manager, "memory_limit", None) or 0
         if box is not None:
