@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-import psutil
-
 from bigseg.engine.run import check_memory
 from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
 from bigseg.errors import ParameterError
 from bigseg.grid import Grid, Shape
+from bigseg.pipeline.machine import cores, free_memory
 
 SIDES = {2: (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128), 3: (256, 192, 128, 96, 64, 48, 32)}
 SMALLEST = {2: 128, 3: 32}
@@ -42,9 +41,9 @@ class Resources:
 
 
 def local_resources(workers: int | None, memory: int | None) -> Resources:
-    """This machine: all its cores unless told, and an even share of 80 % of its free memory."""
-    count = workers if workers is not None else max(1, psutil.cpu_count(logical=True) or 1)
-    share = int(psutil.virtual_memory().available * 0.8) // max(1, count)
+    """What this process may use of its machine: all cores unless told, an even share of 80 % of the free memory."""
+    count = workers if workers is not None else cores()
+    share = int(free_memory() * 0.8) // max(1, count)
     return Resources(max(1, count), memory or share)
 
 
