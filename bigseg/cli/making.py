@@ -19,6 +19,8 @@ def demo(
     restart: options.Restart = False,
 ) -> None:
     """The whole thing on a real sample: ingest, plan, segment, measure, report."""
+    options.begin_workers(workers)
+
     from bigseg.cli.progress import Progress
     from bigseg.cli.show import plan_table
     from bigseg.demo import run_demo
@@ -56,6 +58,7 @@ def ingest(
     """Store a file as a sharded OME-Zarr 0.5 image with a pyramid; the same command again continues."""
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart, insecure=insecure)
     how = options.resampling(resample, anti_alias, interpolation)
+    options.begin_workers(workers, scheduler, scheduler_file)
 
     from bigseg.cli.storing import store
     from bigseg.cli.volumes import volume_facts
@@ -97,6 +100,7 @@ def run(
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, restart, insecure=insecure)
     how = options.resampling(resample, anti_alias, interpolation)
     stopping.before_walltime(walltime)
+    options.begin_workers(workers, scheduler, scheduler_file)
 
     from bigseg.cli.running import run_and_tell
     from bigseg.engine.damage import find_damage

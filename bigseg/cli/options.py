@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -117,6 +118,14 @@ def settings(
         "insecure": insecure,
         "restart": restart,
     }
+
+
+def begin_workers(workers: int | None, scheduler: str | None = None, scheduler_file: Path | None = None) -> None:
+    """Begin what workers of this machine are made from, where there will be some, while this process goes on."""
+    if workers != 0 and not (scheduler or scheduler_file or "DASK_SCHEDULER_ADDRESS" in os.environ):
+        from bigseg.engine.cluster import forking
+
+        forking.begin()
 
 
 def refuse_unwritable(picture: Path) -> None:

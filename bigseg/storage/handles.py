@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
@@ -22,6 +23,7 @@ _MOST = 64  # open arrays kept; each holds a few kilobytes of metadata
 _IO_THREADS = 4  # reads in flight even with one thread: on a parallel file system the wait is latency
 _METRIC = "/tensorstore/kvstore/file/bytes_read"
 
+DROP_SECONDS = 0.005
 _lock = threading.Lock()
 _settings: tuple[int, int] = (0, max(1, os.cpu_count() or 1))
 _contexts: dict[str, Any] = {}
@@ -47,9 +49,11 @@ def configure(cache_bytes: int, threads: int) -> None:
         raise ParameterError(f"cache {cache_bytes}, threads {threads}: expected 0 bytes or more and 1 thread or more")
     with _lock:
         if (cache_bytes, threads) != _settings:
-            _settings = cache_bytes, threads
+            dropped, _settings = _settings[0] and bool(_contexts), (cache_bytes, threads)
             _contexts.clear()
             _open.clear()
+            if dropped:  # a thread of TensorStore that ends a read may be the last to hold the cache
+                time.sleep(DROP_SECONDS)
 
 
 def context(purpose: str) -> Any:

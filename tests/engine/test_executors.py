@@ -25,7 +25,7 @@ from bigseg import errors
 from bigseg.engine import leaving
 from bigseg.engine.cluster import flight, starting, worker
 from bigseg.engine.cluster.executor import DaskExecutor
-from bigseg.engine.cluster.settings import ENVIRONMENT
+from bigseg.engine.cluster.settings import ENVIRONMENT, LATER
 from bigseg.engine.cluster.starting import attach, local_cluster
 from bigseg.engine.run import Executor
 from bigseg.engine.serial import SerialExecutor
@@ -181,9 +181,11 @@ def test_nothing_listens_beyond_this_machine_and_nothing_stays() -> None:
         assert executor.memory == 1 << 30
         variables = executor.client.run(lambda: dict(os.environ))
         assert all(found["OMP_NUM_THREADS"] == "1" for found in variables.values())
+        (worker,) = executor.client.run(os.getpid).values()
     finally:
         executor.close()
     after = {child.pid for child in me.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE}
+    assert worker not in after
     assert not [pid for pid in after - before if "spawn_main" in " ".join(psutil.Process(pid).cmdline())]
 
 
@@ -192,7 +194,8 @@ def test_workers_in_a_slurm_job_have_the_environment_of_our_own() -> None:
     script = Path(__file__).parents[2] / "deploy" / "slurm" / "workers.sbatch"
     exports = [line.split()[1:] for line in script.read_text().splitlines() if line.startswith("export ")]
     told = dict(item.split("=", 1) for items in exports for item in items)
-    assert {name: told.get(name) for name in ENVIRONMENT} == ENVIRONMENT
+    wanted = ENVIRONMENT | LATER
+    assert {name: told.get(name) for name in wanted} == wanted
 
 
 def test_attaching_by_address_file_configuration_and_client(
@@ -232,7 +235,7 @@ def test_the_environment_variable_names_the_scheduler(monkeypatch: pytest.Monkey
 
 def test_a_plan_that_is_refused_leaves_no_client(cluster: DaskExecutor) -> None:
     """Asking a cluster for its size leaves no connection; the run makes its own."""
-    scheduler = cluster._owned.scheduler
+    scheduler = cluster.client.cluster.scheduler
     before = set(scheduler.clients)
     resources, start = choose_executor(Settings(scheduler=cluster.client.scheduler.address))
     assert resources.workers == cluster.workers

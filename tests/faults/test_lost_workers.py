@@ -49,7 +49,7 @@ def test_a_unit_that_kills_its_workers_is_named(
     cluster: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A unit that ends every worker it runs on is given up with its name, and the cluster lives on."""
-    monkeypatch.setattr(cluster._owned.scheduler, "allowed_failures", 0)
+    monkeypatch.setattr(cluster.client.cluster.scheduler, "allowed_failures", 0)
     monkeypatch.setattr(blame, "LOST_TRIES", 3)
     with pytest.raises(BlockError, match="stage toy, unit 0 lost its worker 3 times"):
         list(cluster.run(Toy(deadly=str(tmp_path)), [[0]]))

@@ -1,6 +1,11 @@
-"""What Dask is told on clusters of our own."""
+"""What Dask is told on clusters of our own, and for how long."""
 
 from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from bigseg.engine import allocator
 
@@ -34,7 +39,49 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
     **{f"MALLOC_{name}": str(value) for name, value in allocator.SETTINGS.items()},
 }
-"""One thread a worker."""
+"""Variables that a worker's process begins with: one thread each. Not Numba's, which a process that has threads of it
+must not find changed; workers are told it when they live."""
+LATER = {"NUMBA_NUM_THREADS": "1"}
+
+
+class _Held:
+    lock = threading.Lock()
+    clusters = 0
+    stack = ExitStack()
+
+
+@contextmanager
+def in_force() -> Iterator[None]:
+    """Settings and variables hold in this process while a cluster of ours lives, whose nannies read them at any time.
+
+    Afterwards a notebook has its own again, for clusters of its own.
+    """
+    import dask  # a tenth of a second, for which `forking` need not wait
+
+    with _Held.lock:
+        if not _Held.clusters:
+            _Held.stack.enter_context(dask.config.set({**SETTINGS, "distributed.nanny.pre-spawn-environ": ENVIRONMENT}))
+            _Held.stack.enter_context(variables(ENVIRONMENT))
+        _Held.clusters += 1
+    try:
+        yield
+    finally:
+        with _Held.lock:
+            _Held.clusters -= 1
+            if not _Held.clusters:
+                _Held.stack.close()
+
+
+@contextmanager
+def variables(more: Mapping[str, str]) -> Iterator[None]:
+    """This process has these variables too, and gives them to what it starts; those that are set stay."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update({name: value for name, value in more.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)

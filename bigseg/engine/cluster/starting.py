@@ -6,17 +6,19 @@ import asyncio
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Nanny, Security
+from distributed import Client, LocalCluster, Nanny, Security, nanny, process
 from distributed.comm import connect
 
 from bigseg.engine.certificates import refuse_open
+from bigseg.engine.cluster import forking
 from bigseg.engine.cluster.executor import DaskExecutor
-from bigseg.engine.cluster.settings import ENVIRONMENT, SETTINGS
+from bigseg.engine.cluster.settings import LATER, in_force
 from bigseg.engine.cluster.worker import Quiet
 from bigseg.errors import ComputeError, UsageError
 
@@ -29,6 +31,7 @@ MOST_BYTES = 1 << 20
 WORKER = "Dask Worker process"
 """How Dask names the processes of its workers."""
 _prepared = spawn.get_preparation_data
+_usual_context = nanny.get_mp_context
 _beginning: set[Nanny] = set()
 
 
@@ -53,6 +56,11 @@ def _without_main(name: str) -> dict[str, Any]:
     return told
 
 
+def _context() -> Any:
+    """How a new process is made; a worker of ours, while it begins, by the fork server where there is one."""
+    return (forking.context() if _beginning else None) or _usual_context()
+
+
 def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
     """Workers on this machine: one process and one thread each, nothing listening beyond loopback.
 
@@ -65,23 +73,27 @@ def local_cluster(workers: int, memory: int | None) -> DaskExecutor:
     ComputeError
         When the workers cannot be started.
     """
-    dask.config.set(SETTINGS)
     spawn.get_preparation_data = _without_main
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
-    dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT})
+    nanny.get_mp_context = process.get_mp_context = _context
+    forking.begin()
     try:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=memory or 0,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=40,
-            worker_class=Starter,
-            plugins=(Quiet(),),
-        )
-        return DaskExecutor(Client(cluster, set_as_default=False), f"{workers} local workers", cluster)
+        with ExitStack() as stack:
+            stack.enter_context(in_force())
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=memory or 0,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=40,
+                worker_class=Starter,
+                env={**LATER, **os.environ},
+                plugins=(Quiet(),),
+            )
+            stack.callback(cluster.close)
+            client = Client(cluster, set_as_default=False)
+            return DaskExecutor(client, f"{workers} local workers", stack.pop_all())
     except (OSError, RuntimeError, TimeoutError) as error:
         raise ComputeError(
             f"{workers} workers could not be started on this machine ({type(error).__name__}: {error}): try fewer, or "
