@@ -41,6 +41,8 @@ KEPT: dict[str, type] = {
     "stages": list,
 }
 """What a record holds, where it holds it."""
+FINGERPRINT = "fingerprint.json"
+"""Beside the journal; made when a run begins from nothing, and never changed."""
 PARTIAL, REMOVED = ".partial", ".removed"
 """Endings of hidden folders: images and shards that are being written, folders that are being removed."""
 
@@ -64,7 +66,7 @@ class RunFolder:
     @property
     def fingerprint(self) -> Path:
         """What the run was started with."""
-        return self.path / "journal" / "fingerprint.json"
+        return self.path / "journal" / FINGERPRINT
 
     @property
     def lock(self) -> Path:

@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 from bigseg.engine.chain import Computed, chain_of, run_chain
 from bigseg.engine.field import Values
+from bigseg.engine.folder import FINGERPRINT
 from bigseg.engine.journal import Journal
 from bigseg.engine.lock import Lock
 from bigseg.engine.stage import Plan, Stage
 from bigseg.engine.work import Done, Work, peak_memory
 from bigseg.errors import BlockError, ComputeError, MemoryPlanError
+from bigseg.storage.durable import Mark, on_behalf_of
 from bigseg.storage.faultpoints import point
 
 
@@ -84,6 +86,13 @@ def execute(
         The first error; everything finished before it is journalled. A `BlockError`, of blocks that were left out,
         only when every stage that does not need theirs is done.
     """
+    with on_behalf_of(Mark.of(journal.path.with_name(FINGERPRINT))):
+        return _execute(plan, executor, journal, lock, observe, known)
+
+
+def _execute(
+    plan: Plan, executor: Executor, journal: Journal, lock: Lock | None, observe: Observer, known: Values | None
+) -> tuple[list[Summary], Values]:
     summaries: list[Summary] = []
     errors: list[BlockError] = []
     missing: set[str] = set()  # stages that are not finished, and so cannot be read

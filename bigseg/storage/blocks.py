@@ -25,13 +25,14 @@ from bigseg.errors import (
     BigsegError,
     CorruptChunkError,
     InputError,
+    LockedError,
     MissingChunkError,
     ParameterError,
     StorageError,
 )
 from bigseg.grid import Box, Shape
 from bigseg.local.digest import crc32_file
-from bigseg.storage.durable import names_in, sync_file, sync_folder
+from bigseg.storage.durable import check_mark, names_in, sync_file, sync_folder
 from bigseg.storage.faultpoints import point
 from bigseg.storage.handles import bytes_read, bytes_written, configure, context, count, opened
 from bigseg.storage.layout import Layout, read_node
@@ -173,6 +174,7 @@ def _write_shard(folder: Path, key: str, document: dict[str, Any], voxels: NDArr
     own = folder / f".{uuid.uuid4().hex}{_PARTIAL}"
     temporary = own / ".".join("0" * voxels.ndim)
     point("shard.begin")
+    check_mark()  # before a folder is made again that a new run has just removed
     try:
         store = ts.open(
             {
@@ -190,11 +192,14 @@ def _write_shard(folder: Path, key: str, document: dict[str, Any], voxels: NDArr
         length, crc = crc32_file(temporary)
         sync_file(temporary)
         point("shard.synced")
+        check_mark()
         _make_folder(final.parent, folder)
         os.replace(temporary, final)
         point("shard.renamed")
         sync_folder(final.parent)
         point("shard.durable")
+    except LockedError:
+        raise
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).split(" [tensorstore_spec")[0]
         raise StorageError(

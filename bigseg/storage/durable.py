@@ -12,14 +12,66 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import NamedTuple
 
-from bigseg.errors import StorageError
+from bigseg.errors import LockedError, StorageError
 from bigseg.storage.faultpoints import point
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 _noted: ContextVar[dict[Path, tuple[int, int]] | None] = ContextVar("noted", default=None)
 _fleeting: ContextVar[bool] = ContextVar("fleeting", default=False)
+
+
+class Mark(NamedTuple):
+    """A file that belongs to one run, as it was: who begins again in the same folder makes another.
+
+    A task that computes cannot be called back. One of a run that was given up may end an hour after another run, with
+    other parameters, has written the same block.
+    """
+
+    path: str
+    inode: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> Mark | None:
+        """The file as it is; None where there is none."""
+        try:
+            handle = os.open(path, os.O_RDONLY)  # opened, for NFS answers `stat` from a minute ago
+        except FileNotFoundError:
+            return None
+        try:
+            state = os.fstat(handle)
+        finally:
+            os.close(handle)
+        return cls(str(path), state.st_ino, state.st_mtime_ns)
+
+
+_mark: ContextVar[Mark | None] = ContextVar("mark", default=None)
+
+
+@contextmanager
+def on_behalf_of(mark: Mark | None) -> Iterator[None]:
+    """What this thread writes meanwhile gets its name only as long as a run is the one in its folder."""
+    token = _mark.set(mark)
+    try:
+        yield
+    finally:
+        _mark.reset(token)
+
+
+def current_mark() -> Mark | None:
+    """Of the run that this thread writes for."""
+    return _mark.get()
+
+
+def check_mark() -> None:
+    """Raise LockedError where the run that this thread writes for is no longer the one in its folder; 5 us, or a way
+    to the file server."""
+    mark = _mark.get()
+    if mark is not None and Mark.of(Path(mark.path)) != mark:
+        raise LockedError(f"another run was begun in {Path(mark.path).parent.parent}: this one writes nothing more")
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -32,6 +84,7 @@ def write_file(path: Path, data: bytes) -> None:
     """
     temporary = temporary_for(path)
     point("file.begin")
+    check_mark()  # before a folder is made again that a new run has just removed
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
@@ -45,9 +98,13 @@ def write_file(path: Path, data: bytes) -> None:
         finally:
             os.close(handle)
         point("file.synced")
+        check_mark()
         os.replace(temporary, path)
         point("file.renamed")
         sync_folder(path.parent)
+    except LockedError:
+        temporary.unlink(missing_ok=True)
+        raise
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StorageError(

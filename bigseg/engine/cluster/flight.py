@@ -24,6 +24,7 @@ from bigseg.engine.blame import Blame
 from bigseg.engine.cluster.worker import begin_nothing, boxes_of, run_units
 from bigseg.engine.work import Done, Work
 from bigseg.errors import BigsegError, BlockError, ComputeError
+from bigseg.storage.durable import current_mark
 
 if TYPE_CHECKING:
     from bigseg.engine.cluster.executor import DaskExecutor
@@ -67,6 +68,7 @@ class Flight:
         self.tasks = self.done = 0
         self.name = f"{work.stage}-{os.urandom(8).hex()}"
         self.run_ends = leaving.job_end()
+        self.mark = current_mark()
         self.late = 0
         """The exit code to leave with, when nothing more begins because it would not end in time."""
         self.dropped = False
@@ -132,6 +134,7 @@ class Flight:
                 flight=self.name,
                 longest=self.longest,
                 run_ends=self.run_ends,
+                mark=self.mark,
                 key=key,
                 pure=False,
             )

@@ -21,6 +21,7 @@ from bigseg.engine import allocator, leaving
 from bigseg.engine.blackbox import Box
 from bigseg.engine.work import Done, Work, attempt
 from bigseg.errors import BigsegError
+from bigseg.storage.durable import Mark, check_mark, on_behalf_of
 
 HAND_OVER_SECONDS = 5.0
 """Before the end of its job a worker has done what it began: its result must still travel. A worker that leaves waits
@@ -55,11 +56,12 @@ def run_units(
     flight: str = "",
     longest: float = 0.0,
     run_ends: float = float("inf"),
+    mark: Mark | None = None,
 ) -> tuple[list[Done], BigsegError | None]:
     """What runs on a worker: the units of one task, up to the first error; errors travel as values.
 
     ``longest`` is the most that a unit has taken, of those the driver has seen; ``run_ends`` when the driver's own job
-    does, which the driver looks after.
+    does, which the driver looks after; ``mark`` tells whether the run is still the one in its folder.
 
     Raises
     ------
@@ -82,7 +84,9 @@ def run_units(
                     raise Reschedule
                 break
             box.begin(work.stage, unit)
-            done.append(attempt(work, unit))
+            with on_behalf_of(mark):
+                check_mark()
+                done.append(attempt(work, unit))
             _taken[flight] = max(done[-1].seconds, _taken.get(flight, 0.0))
     except BigsegError as error:
         return done, error
