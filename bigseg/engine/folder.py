@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -328,6 +329,8 @@ def check_same(folder: RunFolder, content: Mapping[str, Any], *, look: bool = Fa
         raise OutputError(f"{path} cannot be read ({error}): begin again with --restart") from error
     changed = differences(old, content)
     if changed:
+        if any(re.match(r"inputs\..+\.content: ", line) for line in changed):
+            changed.append("(content: names, lengths, times of files; copy an input with its times: rsync -t, cp -p)")
         raise ChangedError(
             f"{folder.path} was made with something else:\n  "
             + "\n  ".join(changed[:20])

@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "the unit": (_spec(unit="micrometer"), "unit: was '', is 'micrometer'"),
     "the origin": (_spec(origin=(0.0, 5.0, 0.0)), "origin.1"),
     "the kind": (_spec(kind="labels"), "kind: was 'image', is 'labels'"),
-    "a file of the input": (_voxel, "content"),
+    "a file of the input": (_voxel, "copy an input with its times"),
     "the input's name": (_renamed, "inputs.scan"),
     "the resolution": (
         lambda start: setattr(start, "volume", open_source(start.volume, 1)),
