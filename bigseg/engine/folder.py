@@ -123,6 +123,11 @@ class RunFolder:
                     "or a run of bigseg; give another name"
                 )
 
+    def made(self) -> list[Path]:
+        """The folders of what a run makes here: `clear` removes them."""
+        images = (f"{Path(step).name}.ome.zarr" for step in (self.read() or {}).get("saved", []))
+        return [self.path / name for name in ("scratch", "tables", "models", "components", *images)]
+
     def clear(self) -> None:
         """Remove everything that a run made here, but the lock; nothing else is touched.
 
@@ -132,11 +137,10 @@ class RunFolder:
         record = self.read()
         if record is None and not self.fingerprint.exists():
             return  # whatever lies here, no run made it
-        saved = [] if record is None else record.get("saved", [])
         if record is not None:
             self.write({**record, "status": "incomplete"})
-        for name in ("scratch", "tables", "models", "components", *(f"{Path(step).name}.ome.zarr" for step in saved)):
-            remove(self.path / name)
+        for folder in self.made():
+            remove(folder)
         for path in (
             self.journal,
             self.fingerprint,

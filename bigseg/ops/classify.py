@@ -91,6 +91,10 @@ class Classify(Op):
             raise ValueError(f"dtype {self.dtype} belongs to probability and uncertainty; leave it out")
         return self
 
+    def files(self) -> Sequence[str]:
+        """The model, unless a step makes it."""
+        return () if REFERENCE.match(self.model) else (self.model,)
+
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """Features and model as one field on top of the images.
 

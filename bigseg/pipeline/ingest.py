@@ -20,11 +20,12 @@ from bigseg.engine.lock import Lock
 from bigseg.engine.plan import make_plan
 from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
-from bigseg.engine.source import chosen, identity, source_field, stored
+from bigseg.engine.source import chosen, identity, place, source_field, stored
 from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
 from bigseg.errors import ChangedError, OutputError
 from bigseg.grid import Grid, Shape
+from bigseg.pipeline.apart import lies_in, refuse_shared
 from bigseg.pipeline.arrays import array_origin, here
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.geometry import Input, open_inputs
@@ -117,14 +118,15 @@ def ingest(
 def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> Ingest:
     """All that can be refused before the first voxel is read."""
     path = Path(os.path.abspath(target))
+    work = RunFolder(ingest_folder(path))
     below, box = stored(origin)
+    refuse_shared([place(below)], [path, work.path])
     if isinstance(below, Volume):
-        if path != Path(below.path) and path.is_relative_to(below.path):
+        if lies_in(path, below.path):
             raise OutputError(f"{path} lies in the input {below.path}: give a place outside of it")
         check_source(below, box)
     source = {"content": identity(below), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
     source |= chosen(origin)
-    work = RunFolder(ingest_folder(path))
     ours = _ours(path)
     finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
     if path.exists() and not finished:

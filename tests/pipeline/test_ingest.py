@@ -129,6 +129,19 @@ def test_what_is_not_ours_is_never_removed(tmp_path: Path, restart: bool) -> Non
         assert before == (sorted(target.rglob("*")) if target.is_dir() else target.read_bytes())
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("source", ["a.ome.zarr", "linked/a.ome.zarr", "a.ome.zarr/0", "a.ome.zarr/scan.npy"])
+def test_an_image_is_never_ingested_onto_itself(tmp_path: Path, source: str, restart: bool) -> None:
+    """What would be removed before it is read is refused: the image, a part of it, by another name."""
+    ingest(_npy(tmp_path), tmp_path / "a.ome.zarr", workers=0)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    np.save(tmp_path / "a.ome.zarr" / "scan.npy", VOXELS)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(OutputError, match="is to be read, but"):
+        ingest(tmp_path / source, tmp_path / "a.ome.zarr", spacing="2 um", workers=0, restart=restart)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 def test_a_gap_in_the_stack_is_refused(tmp_path: Path) -> None:
     """A slice that is missing would shift all behind it: nothing is made."""
     folder = _stack(tmp_path)

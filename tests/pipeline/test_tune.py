@@ -150,3 +150,15 @@ def test_a_slider_shows_each_answer(parent: tuple[Path, Path, Run]) -> None:
         slider.children[0].value = value
         slider.update()
         assert slider.result.equals(bigseg.tune(run.path, {"voids.low": value}).table())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_finished_run_is_never_replaced(parent: tuple[Path, Path, Run], tmp_path: Path, restart: bool) -> None:
+    """Tuning into the folder of the run itself, by whatever name, is refused and changes nothing there."""
+    _, _, run = parent
+    (tmp_path / "linked").symlink_to(run.path.parent)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    for out in (run.path, tmp_path / "linked" / run.path.name):
+        with pytest.raises(OutputError, match="never changes: give another folder"):
+            bigseg.tune(run.path, {"voids.low": 90}).run(out, workers=0, restart=restart)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
