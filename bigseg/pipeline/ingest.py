@@ -152,7 +152,7 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
         resources,
         replace(settings, report=False),
     )
-    return Ingest(path, plan, describe_existing(work).replace("run", "ingest"), prepared, start)
+    return Ingest(path, plan, describe_existing(prepared).replace("run", "ingest"), prepared, start)
 
 
 def _ours(path: Path) -> dict[str, Any]:

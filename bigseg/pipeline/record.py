@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bigseg.engine.field import Field, Reduction, Values
-from bigseg.engine.folder import RunFolder, check_same, fingerprint, versions
+from bigseg.engine.folder import check_same, fingerprint, versions
 from bigseg.engine.journal import tally
 from bigseg.engine.lock import holder
 from bigseg.engine.run import Summary, driver_memory
@@ -33,12 +33,12 @@ def content_of(pipeline: Mapping[str, Any], prepared: Prepared) -> dict[str, Any
     return content
 
 
-def describe_existing(folder: RunFolder, content: Mapping[str, Any] | None = None) -> str:
-    """In one line, what a run finds in its folder: nothing, finished, in use, or where it continues.
+def describe_existing(prepared: Prepared, content: Mapping[str, Any] | None = None) -> str:
+    """In one line, what a run finds in its folder: nothing, finished, damaged, in use, or where it continues.
 
     Parameters
     ----------
-    folder : of the run.
+    prepared : the run.
     content : what the run is to be started with, see `content_of`.
 
     Raises
@@ -46,12 +46,15 @@ def describe_existing(folder: RunFolder, content: Mapping[str, Any] | None = Non
     ChangedError
         When the run that lies there was started with something else.
     """
+    folder = prepared.folder
     record = folder.read()
     if record is None:
         return "new run"
     if content is not None:
         check_same(folder, content, look=True)
     if record["status"] == "complete":
+        if count := len(prepared.look().damaged):
+            return f"finished, but {count} files are gone or damaged: what they held is computed again"
         return "finished already: nothing to do"
     if (owner := holder(folder.lock)) is not None:
         return f"in use by process {owner['pid']} on {owner['host']}"
