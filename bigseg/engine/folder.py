@@ -135,7 +135,7 @@ class RunFolder:
         last, so that the folder is a run's until nothing is left.
         """
         record = self.read()
-        if record is None and not self.fingerprint.exists():
+        if record is None and not self.fingerprint.exists() and not self.journal.exists():
             return  # whatever lies here, no run made it
         if record is not None:
             self.write({**record, "status": "incomplete"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from bigseg.engine.run import Observer
 from bigseg.engine.source import chosen, identity, place, source_field, stored
 from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
-from bigseg.errors import ChangedError, OutputError
+from bigseg.errors import ChangedError, LockedError, OutputError, StorageError
 from bigseg.grid import Grid, Shape
 from bigseg.pipeline.apart import lies_in, refuse_shared
 from bigseg.pipeline.arrays import array_origin, here
@@ -33,7 +34,9 @@ from bigseg.pipeline.planning import plan_for
 from bigseg.pipeline.prepared import Prepared, Settings, Start, choose_executor
 from bigseg.pipeline.record import describe_existing
 from bigseg.pipeline.running import run_prepared
+from bigseg.storage import blocks
 from bigseg.storage.chunks import check_source
+from bigseg.storage.durable import clear_temporary
 from bigseg.storage.layout import read_node
 from bigseg.storage.roi import Roi
 from bigseg.storage.sources.opening import Origin, open_source, with_spacing
@@ -65,6 +68,8 @@ class Ingest:
             described = {"ingest": self.path.name, "spacing": list(spec.spacing), "unit": spec.unit}
             run_prepared(described, self.prepared, self.start, observe)
             shutil.rmtree(self.prepared.folder.path, ignore_errors=True)
+        else:
+            _tidy(self.path)
         return Volume.open(self.path)
 
 
@@ -129,7 +134,9 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
     source |= chosen(origin)
     ours = _ours(path)
     finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
-    if path.exists() and not finished:
+    if not path.exists():
+        _forget(path, work)
+    elif not finished:
         _refuse_foreign(path, ours, source, work, settings.restart)
     field = source_field(path.name.removesuffix(".zarr").removesuffix(".ome"), origin)
     write = Write(field, str(path), "the image asked for", attributes={"source": source})
@@ -175,6 +182,26 @@ def _refuse_foreign(path: Path, ours: dict[str, Any], source: dict[str, Any], wo
         )
     if work.read() is None:
         raise OutputError(f"{path} is unfinished and its record {work.path} is gone: begin again with --restart")
+
+
+def _forget(path: Path, work: RunFolder) -> None:
+    """Remove the record of a finished ingest whose image is gone: this one would be taken for finished, or refused."""
+    if (work.read() or {}).get("status") == "complete":
+        with Lock(work.lock):
+            if not path.exists():  # nor has another driver made it meanwhile
+                shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what is left of an ingest that was killed after its image was complete."""
+    work = RunFolder(ingest_folder(path))
+    if not work.path.exists():
+        return
+    with suppress(LockedError, StorageError), Lock(work.lock):  # its own driver is about to, or the folder is read-only
+        clear_temporary(path)
+        for level in range(Volume.open(path).levels):
+            blocks.clear_partial(Volume.open(path, level))
+        shutil.rmtree(work.path, ignore_errors=True)
 
 
 def _clear(path: Path, work: RunFolder) -> None:
