@@ -25,6 +25,7 @@ PIPELINES = {
     ),
     "unknown step under save": (HEAD + "- {id: mask, op: threshold, above: 1}\nsave: [mast]", "did you mean 'mask'"),
     "id used twice": (HEAD + "- {id: a, op: gaussian, sigma: 1}\n- {id: a, op: threshold, above: 1}", "used twice"),
+    "id of a pass": (HEAD + "- {id: pass-1, op: auto_threshold}", "'pass-1' would have the name of another stage"),
     "id of an input": (HEAD + "- {id: input, op: gaussian, sigma: 1}", "input"),
     "id that YAML takes for true": (HEAD + "- {id: on, op: label}", "true or false (on, off, yes, no): put it into"),
     "id with a line's end": (HEAD + '- {id: "a\\n", op: gaussian, sigma: 1}', "expected a letter"),
