@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bigseg.errors import ChangedError, IncompleteError, OutputError, StorageError
-from bigseg.storage.durable import clear_temporary, is_temporary, names_in, temporary_for, write_file
+from bigseg.storage.durable import clear_temporary, found_at, is_temporary, names_in, temporary_for, write_file
 
 LIBRARIES = ("bigseg", "numpy", "numba", "scipy", "scikit-image", "tensorstore", "zarr")
 KEPT: dict[str, type] = {
@@ -112,9 +113,12 @@ class RunFolder:
 
     def refuse_foreign(self) -> None:
         """Raise OutputError when the folder holds something, but no run."""
-        if self.path.is_file():
+        state = found_at(self.path)
+        if state is None:
+            return
+        if not stat.S_ISDIR(state.st_mode):
             raise OutputError(f"{self.path} is a file: expected a folder for the run, give another name")
-        if self.path.is_dir() and self.read() is None:
+        if self.read() is None:
             ours = ("journal", "scratch")
             others = [name for name in names_in(self.path) if not (name in ours or is_temporary(name))]
             if others:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ class Classify(Op):
     @classmethod
     def _with_digest(cls, data: Any) -> Any:
         name = data.get("model") if isinstance(data, dict) else None
-        if not isinstance(name, str) or REFERENCE.match(name) or not Path(name).is_file():
+        if not isinstance(name, str) or REFERENCE.match(name) or not os.path.isfile(name):
             return data
         found = file_digest(Path(name))
         given = data.get("digest") or found

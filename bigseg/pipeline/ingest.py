@@ -36,7 +36,7 @@ from bigseg.pipeline.record import describe_existing
 from bigseg.pipeline.running import run_prepared
 from bigseg.storage import blocks
 from bigseg.storage.chunks import check_source
-from bigseg.storage.durable import clear_temporary
+from bigseg.storage.durable import clear_temporary, found_at
 from bigseg.storage.layout import read_node
 from bigseg.storage.roi import Roi
 from bigseg.storage.sources.opening import Origin, open_source, with_spacing
@@ -132,9 +132,10 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
         check_source(below, box)
     source = {"content": identity(below), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
     source |= chosen(origin)
-    ours = _ours(path)
+    there = found_at(path) is not None
+    ours = _ours(path) if there else {}
     finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
-    if not path.exists():
+    if not there:
         _forget(path, work)
     elif not finished:
         _refuse_foreign(path, ours, source, work, settings.restart)
