@@ -100,7 +100,7 @@ def run_demo(
     say(f"plan     {len(prepared.plan.stages)} stages, as `bigseg plan {PIPELINE} -i {image}` prints them")
     show_plan(prepared.plan, pipeline, prepared.resources)
 
-    finished = (prepared.folder.read() or {}).get("status") == "complete"
+    finished = (prepared.folder.read() or {}).get("status") == "complete" and not prepared.look().damaged
     steps = " -> ".join(step.op.op for step in pipeline.steps)
     with _timed(say) as took:
         with watch(prepared.plan) as observe:

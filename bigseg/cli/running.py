@@ -38,7 +38,7 @@ def run_and_tell(pipeline: Pipeline, prepared: Prepared, start: Start, out: Path
     as_json : one document, and progress for machines.
     """
     if not as_json:
-        found = describe_existing(prepared.folder, content_of(pipeline.as_dict(), prepared))
+        found = describe_existing(prepared, content_of(pipeline.as_dict(), prepared))
         print(f"{out}: {found}", file=sys.stderr)
     with Progress(prepared.plan, as_json) as progress:
         done = run_prepared(pipeline.as_dict(), prepared, start, progress)

@@ -97,8 +97,10 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
     """
     run = RunFolder(folder)
     record = run.read()
-    if record is None or not run.journal.exists():
-        raise OutputError(f"{folder} holds no run with a journal: expected a folder made by `bigseg run`")
+    if record is None:
+        raise OutputError(f"{folder} holds no run: expected a folder made by `bigseg run`")
+    if not run.journal.exists():
+        raise OutputError(f"{run.journal} is gone, and with it what the run has written: begin again with --restart")
     last, finished = _last_lines(run.journal)
     units = sum(len(places) - places.count(0) for places in last.values())
     looks = _Looks(folder, level, finished, below, _images(run, record))

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bigseg.errors import ChangedError, IncompleteError, OutputError, StorageError
-from bigseg.storage.durable import clear_temporary, is_temporary, names_in, temporary_for, write_file
+from bigseg.storage.durable import clear_temporary, found_at, is_temporary, names_in, temporary_for, write_file
 
 LIBRARIES = ("bigseg", "numpy", "numba", "scipy", "scikit-image", "tensorstore", "zarr")
 KEPT: dict[str, type] = {
@@ -115,9 +116,12 @@ class RunFolder:
 
     def refuse_foreign(self) -> None:
         """Raise OutputError when the folder holds something, but no run."""
-        if self.path.is_file():
+        state = found_at(self.path)
+        if state is None:
+            return
+        if not stat.S_ISDIR(state.st_mode):
             raise OutputError(f"{self.path} is a file: expected a folder for the run, give another name")
-        if self.path.is_dir() and self.read() is None:
+        if self.read() is None:
             ours = ("journal", "scratch")
             others = [name for name in names_in(self.path) if not (name in ours or is_temporary(name))]
             if others:
@@ -126,6 +130,11 @@ class RunFolder:
                     "or a run of bigseg; give another name"
                 )
 
+    def made(self) -> list[Path]:
+        """The folders of what a run makes here: `clear` removes them."""
+        images = (f"{Path(step).name}.ome.zarr" for step in (self.read() or {}).get("saved", []))
+        return [self.path / name for name in ("scratch", "tables", "models", "components", *images)]
+
     def clear(self) -> None:
         """Remove everything that a run made here, but the lock; nothing else is touched.
 
@@ -133,13 +142,12 @@ class RunFolder:
         last, so that the folder is a run's until nothing is left.
         """
         record = self.read()
-        if record is None and not self.fingerprint.exists():
+        if record is None and not self.fingerprint.exists() and not self.journal.exists():
             return  # whatever lies here, no run made it
-        saved = [] if record is None else record.get("saved", [])
         if record is not None:
             self.write({**record, "status": "incomplete"})
-        for name in ("scratch", "tables", "models", "components", *(f"{Path(step).name}.ome.zarr" for step in saved)):
-            remove(self.path / name)
+        for folder in self.made():
+            remove(folder)
         for path in (
             self.journal,
             self.fingerprint,

@@ -12,6 +12,7 @@ Nothing here reads a voxel or knows an operation.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +27,7 @@ from bigseg.engine.order import Bricks, Order, Singles
 from bigseg.engine.stage import Plan, Stage
 from bigseg.engine.visit import working_memory
 from bigseg.engine.work import Limits, PassWork, PyramidWork, ReduceWork, Take, Work
-from bigseg.errors import InputError
+from bigseg.errors import InputError, PipelineError
 from bigseg.grid import Grid, Shape
 from bigseg.storage.create import create_image
 from bigseg.storage.pyramid import halved_axes, level_shard, levels_of
@@ -71,6 +72,8 @@ def make_plan(
     ------
     InputError
         When fields of different shapes meet in one run.
+    PipelineError
+        When a step has the name of another stage.
     """
     scratch = Scratch(str(folder / "scratch"))
     graph = Graph(writes, reductions, grid, str(folder / "scratch"), held)
@@ -99,11 +102,23 @@ def make_plan(
         written = [write for write in graph.writes if graph.level(write.field) == level]
         if taken or written:
             stages.append(_pass(f"pass-{level + 1}", graph, level, taken, written, space, limits, brick, order))
-    stages = with_all_needs(stages)
-    for write in graph.writes:
-        if write.pyramid:
-            stages += _pyramid(write, grid, limits, f"pass-{graph.level(write.field) + 1}")
-    return Plan(tuple(stages), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick)
+    pyramids = [
+        stage
+        for write in graph.writes
+        if write.pyramid
+        for stage in _pyramid(write, grid, limits, f"pass-{graph.level(write.field) + 1}")
+    ]
+    _refuse_same_names([*(stage.name for stage in (*stages, *pyramids)), *held])
+    return Plan(
+        (*with_all_needs(stages), *pyramids), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick
+    )
+
+
+def _refuse_same_names(names: Iterable[str]) -> None:
+    """Journal, scratch and values know a stage by its name; passes and pyramids are named here, reductions by steps."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise PipelineError(f"step {name!r} would have the name of another stage of the plan: give it another id")
 
 
 def _pass(

@@ -134,6 +134,10 @@ class Op(BaseModel):
                 if isinstance(item, str) and (match := REFERENCE.match(item)):
                     yield name, match[1], match[2]
 
+    def files(self) -> Sequence[str]:
+        """Files that it reads beside its inputs."""
+        return ()
+
     def bound(self, values: Values) -> Op:
         """The operation with its references replaced by computed values."""
         replaced: dict[str, Any] = {}

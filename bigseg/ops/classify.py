@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ class Classify(Op):
     @classmethod
     def _with_digest(cls, data: Any) -> Any:
         name = data.get("model") if isinstance(data, dict) else None
-        if not isinstance(name, str) or REFERENCE.match(name) or not Path(name).is_file():
+        if not isinstance(name, str) or REFERENCE.match(name) or not os.path.isfile(name):
             return data
         found = file_digest(Path(name))
         given = data.get("digest") or found
@@ -90,6 +91,10 @@ class Classify(Op):
         if self.dtype != "float32" and self.output not in ("probability", "uncertainty"):
             raise ValueError(f"dtype {self.dtype} belongs to probability and uncertainty; leave it out")
         return self
+
+    def files(self) -> Sequence[str]:
+        """The model, unless a step makes it."""
+        return () if REFERENCE.match(self.model) else (self.model,)
 
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """Features and model as one field on top of the images.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from bigseg.engine.lock import Lock
 from bigseg.engine.plan import make_plan
 from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
-from bigseg.engine.source import chosen, identity, source_field, stored
+from bigseg.engine.source import chosen, identity, place, source_field, stored
 from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
-from bigseg.errors import ChangedError, OutputError
+from bigseg.errors import ChangedError, LockedError, OutputError, StorageError
 from bigseg.grid import Grid, Shape
+from bigseg.pipeline.apart import lies_in, refuse_shared
 from bigseg.pipeline.arrays import array_origin, here
 from bigseg.pipeline.build import Built
 from bigseg.pipeline.geometry import Input, open_inputs
@@ -32,7 +34,9 @@ from bigseg.pipeline.planning import plan_for
 from bigseg.pipeline.prepared import Prepared, Settings, Start, choose_executor
 from bigseg.pipeline.record import describe_existing
 from bigseg.pipeline.running import run_prepared
+from bigseg.storage import blocks
 from bigseg.storage.chunks import check_source
+from bigseg.storage.durable import clear_temporary, found_at
 from bigseg.storage.layout import read_node
 from bigseg.storage.roi import Roi
 from bigseg.storage.sources.opening import Origin, open_source, with_spacing
@@ -64,6 +68,8 @@ class Ingest:
             described = {"ingest": self.path.name, "spacing": list(spec.spacing), "unit": spec.unit}
             run_prepared(described, self.prepared, self.start, observe)
             shutil.rmtree(self.prepared.folder.path, ignore_errors=True)
+        else:
+            _tidy(self.path)
         return Volume.open(self.path)
 
 
@@ -117,17 +123,21 @@ def ingest(
 def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> Ingest:
     """All that can be refused before the first voxel is read."""
     path = Path(os.path.abspath(target))
+    work = RunFolder(ingest_folder(path))
     below, box = stored(origin)
+    refuse_shared([place(below)], [path, work.path])
     if isinstance(below, Volume):
-        if path != Path(below.path) and path.is_relative_to(below.path):
+        if lies_in(path, below.path):
             raise OutputError(f"{path} lies in the input {below.path}: give a place outside of it")
         check_source(below, box)
     source = {"content": identity(below), "spacing": list(origin.spec.spacing), "unit": origin.spec.unit}
     source |= chosen(origin)
-    work = RunFolder(ingest_folder(path))
-    ours = _ours(path)
+    there = found_at(path) is not None
+    ours = _ours(path) if there else {}
     finished = ours.get("status") == "complete" and ours.get("source") == source and not settings.restart
-    if path.exists() and not finished:
+    if not there:
+        _forget(path, work)
+    elif not finished:
         _refuse_foreign(path, ours, source, work, settings.restart)
     field = source_field(path.name.removesuffix(".zarr").removesuffix(".ome"), origin)
     write = Write(field, str(path), "the image asked for", attributes={"source": source})
@@ -150,7 +160,7 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
         resources,
         replace(settings, report=False),
     )
-    return Ingest(path, plan, describe_existing(work).replace("run", "ingest"), prepared, start)
+    return Ingest(path, plan, describe_existing(prepared).replace("run", "ingest"), prepared, start)
 
 
 def _ours(path: Path) -> dict[str, Any]:
@@ -173,6 +183,26 @@ def _refuse_foreign(path: Path, ours: dict[str, Any], source: dict[str, Any], wo
         )
     if work.read() is None:
         raise OutputError(f"{path} is unfinished and its record {work.path} is gone: begin again with --restart")
+
+
+def _forget(path: Path, work: RunFolder) -> None:
+    """Remove the record of a finished ingest whose image is gone: this one would be taken for finished, or refused."""
+    if (work.read() or {}).get("status") == "complete":
+        with Lock(work.lock):
+            if not path.exists():  # nor has another driver made it meanwhile
+                shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what is left of an ingest that was killed after its image was complete."""
+    work = RunFolder(ingest_folder(path))
+    if not work.path.exists():
+        return
+    with suppress(LockedError, StorageError), Lock(work.lock):  # its own driver is about to, or the folder is read-only
+        clear_temporary(path)
+        for level in range(Volume.open(path).levels):
+            blocks.clear_partial(Volume.open(path, level))
+        shutil.rmtree(work.path, ignore_errors=True)
 
 
 def _clear(path: Path, work: RunFolder) -> None:

@@ -14,12 +14,13 @@ from bigseg.engine.lock import Lock
 from bigseg.engine.plan import make_plan
 from bigseg.engine.resampled import Resampling
 from bigseg.engine.run import Observer
-from bigseg.engine.source import source_field, stored
+from bigseg.engine.source import place, source_field, stored
 from bigseg.engine.stage import Plan
 from bigseg.engine.work import Limits
 from bigseg.errors import OutputError, PipelineError
 from bigseg.grid import Grid, Shape
 from bigseg.ops.base import Op
+from bigseg.pipeline.apart import lies_in, refuse_shared
 from bigseg.pipeline.arrays import here
 from bigseg.pipeline.build import Built, build
 from bigseg.pipeline.code import with_code
@@ -247,13 +248,26 @@ class Pipeline:
         folder.refuse_foreign()
         resources, start = choose_executor(settings)
         prepared = self.prepare(inputs, out, settings, resources, kept)
+        self._refuse_shared(prepared)
         for origin in prepared.origins.values():
             volume, box = stored(origin)
             if isinstance(volume, Volume):
-                if folder.path.is_relative_to(volume.path):
+                if lies_in(folder.path, volume.path):
                     raise OutputError(f"{folder.path} lies in the input {volume.path}: give a folder outside of it")
                 check_source(volume, box)
         if settings.restart and folder.path.exists():
             with Lock(folder.lock):
                 folder.clear()
         return prepared, start
+
+    def _refuse_shared(self, prepared: Prepared) -> None:
+        """Refuse a folder whose run would replace what this one reads: inputs, models, a finished run's components."""
+        folder = prepared.folder
+        read = [place(origin) for origin in prepared.origins.values()]
+        read += [os.path.abspath(name) for step in self.steps for name in step.op.files()]
+        if prepared.kept is not None:
+            parent = prepared.kept.folder.parent
+            if os.path.realpath(parent) == os.path.realpath(folder.path):
+                raise OutputError(f"{folder.path} is the finished run itself, which never changes: give another folder")
+            read.append(str(parent))
+        refuse_shared(read, [*folder.made(), *(Path(write.path) for write in prepared.built.writes)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any
 
-from bigseg.engine.damage import Found
+from bigseg.engine.damage import Found, find_damage
 from bigseg.engine.folder import RunFolder
 from bigseg.engine.run import Executor
 from bigseg.engine.serial import SerialExecutor
@@ -83,6 +83,12 @@ class Prepared:
     """Components of an earlier run that this one continues from."""
     damaged: Found | None = None
     """What was found damaged in the run that lies there, and is computed again."""
+
+    def look(self) -> Found:
+        """What is damaged in the finished run that lies there: by lengths, unless somebody has looked already."""
+        if self.damaged is None:
+            self.damaged = find_damage(self.folder.path, "stat")
+        return self.damaged
 
 
 Start = Callable[[], Executor]

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from bigseg.errors import PipelineError, unknown
+from bigseg.storage.durable import found_at
 
 PACKAGE = Path(__file__).resolve().parent.parent
 INSTALLED, CHECKOUT = PACKAGE / "recipes", PACKAGE.parent / "pipelines"
@@ -38,7 +39,7 @@ def find_pipeline(name: str | os.PathLike[str]) -> Path:
         When there is neither such a file nor such a recipe.
     """
     path = Path(name)
-    if path.exists():
+    if found_at(path) is not None:
         return path
     known = recipes()
     bare = path.parent in (Path(), Path("pipelines")) and path.suffix in ("", ".yaml", ".yml")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from bigseg.engine.field import Field, Reduction, Values
-from bigseg.engine.folder import RunFolder, check_same, fingerprint, versions
+from bigseg.engine.folder import RunFolder, check_same, differences, fingerprint, versions
 from bigseg.engine.journal import tally
 from bigseg.engine.lock import holder
 from bigseg.engine.run import Summary, driver_memory
 from bigseg.engine.source import chosen, identity, place, stored
+from bigseg.errors import ChangedError, OutputError
 from bigseg.ops.base import Told
 from bigseg.ops.components.volume import Seen
 from bigseg.pipeline.build import Built
+from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.prepared import Prepared
 from bigseg.storage.sources.opening import Origin
 
@@ -33,12 +36,12 @@ def content_of(pipeline: Mapping[str, Any], prepared: Prepared) -> dict[str, Any
     return content
 
 
-def describe_existing(folder: RunFolder, content: Mapping[str, Any] | None = None) -> str:
-    """In one line, what a run finds in its folder: nothing, finished, in use, or where it continues.
+def describe_existing(prepared: Prepared, content: Mapping[str, Any] | None = None) -> str:
+    """In one line, what a run finds in its folder: nothing, finished, damaged, in use, or where it continues.
 
     Parameters
     ----------
-    folder : of the run.
+    prepared : the run.
     content : what the run is to be started with, see `content_of`.
 
     Raises
@@ -46,12 +49,15 @@ def describe_existing(folder: RunFolder, content: Mapping[str, Any] | None = Non
     ChangedError
         When the run that lies there was started with something else.
     """
+    folder = prepared.folder
     record = folder.read()
     if record is None:
         return "new run"
     if content is not None:
         check_same(folder, content, look=True)
     if record["status"] == "complete":
+        if count := len(prepared.look().damaged):
+            return f"finished, but {count} files are gone or damaged: what they held is computed again"
         return "finished already: nothing to do"
     if (owner := holder(folder.lock)) is not None:
         return f"in use by process {owner['pid']} on {owner['host']}"
@@ -107,6 +113,56 @@ def add_end(
         "stages": [asdict(summary) for summary in summaries],
         "driver_memory_peak": driver_memory(),
     }
+
+
+def inputs_again(folder: RunFolder, record: Mapping[str, Any]) -> dict[str, Origin]:
+    """The inputs of an earlier run, opened as it read them; whether they still hold the same is not looked at.
+
+    Raises
+    ------
+    OutputError
+        When nothing tells what they were, or one was an array in memory and is gone.
+    InputError
+        When one is there no more.
+    """
+    known = read_inputs(folder)
+    found = {}
+    for name, path in record["inputs"].items():
+        if path == "memory":
+            raise OutputError(
+                f"input {name} of {folder.path} was an array in memory: run the same pipeline on it again"
+            )
+        found[name] = opened_again(path, record.get("parts", {}).get(name, {}), known.get(name))
+    return found
+
+
+def check_inputs(folder: RunFolder, inputs: Mapping[str, Origin]) -> None:
+    """Refuse inputs that are no longer what a run has read.
+
+    Raises
+    ------
+    ChangedError
+        With one line for each difference.
+    """
+    now = {name: _described(origin) for name, origin in inputs.items()}
+    if changed := differences(read_inputs(folder), now, "inputs."):
+        raise ChangedError(
+            f"the run in {folder.path} has read something else:\n  "
+            + "\n  ".join(changed)
+            + "\nrestore what was, or run its pipeline on what is there now, in another folder"
+        )
+
+
+def read_inputs(folder: RunFolder) -> dict[str, Any]:
+    """What a run's results depend on of its inputs, by name."""
+    try:
+        found: dict[str, Any] = json.loads(folder.fingerprint.read_bytes())["inputs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise OutputError(
+            f"{folder.fingerprint} cannot be read ({error}): what the run has read is not known; begin again with "
+            "--restart"
+        ) from error
+    return found
 
 
 def _described(origin: Origin) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ from bigseg.engine.damage import Found
 from bigseg.engine.folder import RunFolder
 from bigseg.engine.run import Observer
 from bigseg.errors import OutputError
-from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.kept import kept_of
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.prepared import Prepared, Settings, Start
+from bigseg.pipeline.record import inputs_again
 from bigseg.pipeline.result import Run
 from bigseg.pipeline.running import run_prepared
 
@@ -39,17 +38,7 @@ def prepare_repair(
     record = run.read()
     if record is None:
         raise OutputError(f"{folder} holds no run (no run.json): expected a folder made by `bigseg run`")
-    try:
-        described = json.loads(run.fingerprint.read_bytes())["inputs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise OutputError(
-            f"{run.fingerprint} cannot be read ({error}): the run cannot be mended; begin again with --restart"
-        ) from error
-    inputs = {}
-    for name, path in record["inputs"].items():
-        if path == "memory":
-            raise OutputError(f"input {name} of {folder} was an array in memory: run the same pipeline on it again")
-        inputs[name] = opened_again(path, record.get("parts", {}).get(name, {}), described.get(name))
+    inputs = inputs_again(run, record)
     pipeline = Pipeline.from_dict(record["pipeline"], allow_code=allow_code)
     kept = kept_of(RunFolder(Path(record["components_in"]))) if "components_in" in record else None
     prepared, start = pipeline.check(inputs, folder, Settings.of(settings | {"block": tuple(record["block"])}), kept)

@@ -106,13 +106,16 @@ def _journal(prepared: Prepared, name: str) -> Journal:
 
 
 def _complete(prepared: Prepared, content: Mapping[str, Any]) -> Run | None:
-    """The finished run that lies in the folder, if it is the same and nothing of it is damaged."""
+    """The finished run that lies in the folder, if it is the same and nothing of it is gone or damaged.
+
+    File systems of clusters purge old files: what is gone is computed again, as in a run that has not finished.
+    """
     folder = prepared.folder
     record = folder.read()
-    if record is None or record["status"] != "complete" or (prepared.damaged and prepared.damaged.damaged):
+    if record is None or record["status"] != "complete":
         return None
     check_same(folder, content)
-    return Run(folder.path, record)
+    return None if prepared.look().damaged else Run(folder.path, record)
 
 
 def _begin(prepared: Prepared, record: Mapping[str, Any], journal: Journal) -> None:

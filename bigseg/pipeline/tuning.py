@@ -19,10 +19,10 @@ from bigseg.errors import PipelineError
 from bigseg.grid import Grid
 from bigseg.ops.components.choosing import FindLimits, View, holds
 from bigseg.ops.components.volume import Seen
-from bigseg.pipeline.geometry import opened_again
 from bigseg.pipeline.kept import Kept, kept_of
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.prepared import Prepared, Settings, Start
+from bigseg.pipeline.record import check_inputs, inputs_again
 from bigseg.pipeline.result import Run
 from bigseg.pipeline.running import run_prepared
 from bigseg.pipeline.steps import Definition, parse
@@ -82,8 +82,7 @@ class Tuned:
     @cached_property
     def inputs(self) -> dict[str, Origin]:
         """The run's inputs, opened again."""
-        parts = self.record.get("parts", {})
-        return {name: opened_again(path, parts.get(name, {})) for name, path in self.record["inputs"].items()}
+        return inputs_again(self.folder, self.record)
 
     @cached_property
     def steps(self) -> dict[str, Found]:
@@ -157,6 +156,11 @@ class Tuned:
         ----------
         out : the new run's folder; the finished run's own folder never changes.
         settings : as of `Pipeline.run`, but for the block, which is that of the finished run.
+
+        Raises
+        ------
+        ChangedError
+            When an input is no longer what the finished run has read: its components would meet other voxels.
         """
         prepared, start = self.prepare(out, **settings)
         return run_prepared(self.pipeline.as_dict(), prepared, start, observe)
@@ -164,6 +168,7 @@ class Tuned:
     def prepare(self, out: str | Path, **settings: Any) -> tuple[Prepared, Start]:
         """All that `run` can refuse before a voxel is read."""
         _ = self.steps
+        check_inputs(self.folder, self.inputs)
         chosen = Settings.of(settings | {"block": tuple(self.record["block"])})
         return self.pipeline.check(self.inputs, out, chosen, self.kept)
 

@@ -5,6 +5,7 @@ What nobody will read after a crash (a function's results on their way to the ca
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import zlib
@@ -167,6 +168,26 @@ def clear_temporary(folder: Path) -> int:
     for name in left:
         (folder / name).unlink(missing_ok=True)
     return len(left)
+
+
+def found_at(path: Path) -> os.stat_result | None:
+    """What lies at a path, links followed; None where nothing does.
+
+    Raises
+    ------
+    StorageError
+        When the system does not tell: in a folder of somebody else's, or of a name that is too long.
+    """
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a name that none can have
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself leads nowhere
+            return None
+        raise StorageError(
+            f"cannot look at {path}: {error.strerror}; give another name, or ask for the permission"
+        ) from error
 
 
 def names_in(folder: Path) -> list[str]:

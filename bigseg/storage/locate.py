@@ -7,11 +7,13 @@ that holds exactly one of these.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from bigseg.errors import InputError, ParameterError, StorageError
+from bigseg.storage.durable import found_at
 from bigseg.storage.layout import Node, read_node
 from bigseg.storage.ome import Multiscale, parse_image
 
@@ -48,9 +50,10 @@ def locate(path: str | os.PathLike[str], level: int = 0) -> Place:
     if "://" in text and not text.startswith("file://"):
         raise InputError(f"{text}: volumes are read from the file system; copy or mount it, then give its path")
     folder = Path(os.path.abspath(text.removeprefix("file://")))
-    if not folder.exists():
+    state = found_at(folder)
+    if state is None:
         raise InputError(f"{folder} does not exist: expected a Zarr array or an OME-Zarr image")
-    if not folder.is_dir():
+    if not stat.S_ISDIR(state.st_mode):
         raise InputError(f"{folder} is a file: expected the folder of a Zarr array or an OME-Zarr image")
     node = read_node(folder)
     if node is not None and node.is_array:

@@ -77,6 +77,37 @@ def test_run_restart_begins_again(bigseg: Bigseg, out: Path, pipeline: Path, vol
     assert answer.json["status"] == "complete"
 
 
+@pytest.mark.parametrize("restart", [(), ("--restart",)])
+@pytest.mark.parametrize("name", ["dark.ome.zarr", "linked/dark.ome.zarr", "tables/scan.npy", "scratch/scan.npy"])
+def test_a_run_never_replaces_its_input(
+    bigseg: Bigseg, out: Path, pipeline: Path, name: str, restart: tuple[str, ...]
+) -> None:
+    """An input among what an earlier run made is refused with or without --restart, which is not proposed."""
+    (out.parent / "linked").symlink_to(out)
+    source = out.parent / name if name.startswith("linked") else out / name
+    if source.suffix == ".npy":
+        source.parent.mkdir(exist_ok=True)
+        np.save(source, np.zeros((20, 30, 40), np.uint8))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    answer = bigseg("run", pipeline, "-i", source, "-o", out, "--workers", 0, *restart)
+    assert answer.code == 5
+    assert "is to be read" in answer.err
+    assert "--restart" not in answer.err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_an_input_beside_what_a_run_made_is_left(bigseg: Bigseg, out: Path, pipeline: Path) -> None:
+    """A file of the user's own in the folder of a run may be its input, but for the name of an output."""
+    np.save(out / "scan.npy", np.random.default_rng(1).integers(0, 255, (20, 30, 40), np.uint8))
+    assert bigseg("ingest", out / "scan.npy", out / "scan.ome.zarr", "--workers", 0).code == 0
+    answer = bigseg("run", pipeline, "-o", out, "--workers", 0, "--restart", "-i", out / "scan.npy")
+    assert answer.code == 0, answer.err
+    (pipeline.parent / "other.yaml").write_text("version: 1\nsteps:\n- {id: scan, op: gaussian, sigma: 1}\n")
+    answer = bigseg("run", "other.yaml", "-o", out, "--workers", 0, "--restart", "-i", out / "scan.ome.zarr")
+    assert answer.code == 5, answer.err
+    assert "is removed or written here" in answer.err
+
+
 def test_run_json_is_the_record(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: Path) -> None:
     """--json prints run.json on stdout and JSON lines of progress on stderr."""
     answer = bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0, "--json")

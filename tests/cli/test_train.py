@@ -39,6 +39,21 @@ def test_from_labels_to_a_classified_volume(bigseg: Bigseg, paths: tuple[Path, P
     assert (tmp_path / "out" / "phases.ome.zarr").is_dir()
 
 
+def test_a_run_never_removes_its_model(bigseg: Bigseg, paths: tuple[Path, Path], tmp_path: Path) -> None:
+    """A model among what an earlier run made in the same folder is refused, before it would be removed."""
+    image, labels = paths
+    (tmp_path / "p.yaml").write_text("version: 1\nsteps:\n  - {id: phases, op: classify, model: out/models/m.npz}\n")
+    (tmp_path / "first.yaml").write_text("version: 1\nsteps:\n  - {id: mask, op: threshold, above: 9}\n")
+    assert bigseg("run", "first.yaml", "-i", image, "-o", "out", "--workers", 0).code == 0
+    (tmp_path / "out" / "models").mkdir(exist_ok=True)
+    assert bigseg("train", "-i", image, "--labels", labels, "-o", "out/models/m.npz", *SMALL).code == 0
+    answer = bigseg("run", "p.yaml", "-i", image, "-o", "out", "--workers", 0, "--restart")
+    assert answer.code == 5, answer.err
+    assert f"m.npz is to be read, but lies in {tmp_path / 'out' / 'models'}" in answer.err
+    assert (tmp_path / "out" / "models" / "m.npz").is_file()
+    assert (tmp_path / "out" / "mask.ome.zarr").is_dir()
+
+
 def test_figures_name_their_region(bigseg: Bigseg, paths: tuple[Path, Path], tmp_path: Path) -> None:
     """Figures stand under the region that they come from; --json gives them all, --table the rows."""
     image, _ = paths

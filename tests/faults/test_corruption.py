@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from bigseg.engine.damage import find_damage
 from bigseg.engine.journal import read_lines
 from bigseg.engine.lock import Lock
-from bigseg.errors import LockedError
+from bigseg.errors import LockedError, OutputError
 from bigseg.pipeline.ingest import ingest
 from bigseg.pipeline.repairing import repair
 from tests.cli.conftest import Answer, Bigseg, bigseg  # noqa: F401
@@ -102,6 +103,43 @@ def test_what_is_wrong_when_it_is_written_is_found(runs: Runs, tmp_path: Path) -
     found = find_damage(out)
     assert [(item.stage, item.unit) for item in found.damaged] == [("pass-5", one["u"])]
     assert "decodes to other voxels" in found.damaged[0].cause
+
+
+@pytest.mark.parametrize(
+    "gone", ["objects.ome.zarr", "objects.ome.zarr/0/c/0/0/1", "objects.ome.zarr/1", "bright.ome.zarr", "tables"]
+)
+def test_a_finished_run_from_which_files_were_purged(
+    runs: Runs,
+    tmp_path: Path,
+    bigseg: Bigseg,  # noqa: F811
+    gone: str,
+) -> None:
+    """The same command makes again what is gone, and does not say that there is nothing to do."""
+    pipe, out = tmp_path / "chain.yaml", tmp_path / "run"
+    pipe.write_text(yaml.safe_dump(chain.PIPELINE))
+    shutil.copytree(runs.folder / "finished", out)
+    path = out / gone
+    count = 1 if path.is_file() else sum(item.is_file() for item in path.rglob("*"))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = chain.recorded(out)
+    answer: Answer = bigseg("run", pipe, "-i", runs.volume, "-o", out, "--workers", "0")
+    assert answer.code == 0, answer.err
+    said = re.fullmatch(rf"{out}: finished, but (\d+) files are gone or damaged: .*", answer.err.splitlines()[0])
+    assert said
+    assert int(said[1]) <= count
+    assert chain.recorded(out) - before
+    assert chain.golden(out) == runs.golden
+    assert chain.leftovers(out) == []
+    assert find_damage(out).damaged == []
+
+
+def test_a_finished_run_without_its_journal_is_refused(runs: Runs, tmp_path: Path) -> None:
+    """Nothing tells any more which files belong to it: this is said, and what to do."""
+    out = tmp_path / "run"
+    shutil.copytree(runs.folder / "finished", out)
+    (out / "journal" / "journal.jsonl").unlink()
+    with pytest.raises(OutputError, match="--restart"):
+        chain.run(runs.volume, out, 0, 16)
 
 
 def test_a_run_that_is_on_is_not_mended(runs: Runs, tmp_path: Path) -> None:

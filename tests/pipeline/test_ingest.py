@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import bigseg
 from bigseg.engine.folder import ingest_folder
 from bigseg.errors import ChangedError, InputError, OutputError
 from bigseg.pipeline.ingest import ingest
+from bigseg.storage import faultpoints
 from bigseg.storage.volume import Volume
 
 VOXELS = np.random.default_rng(3).integers(0, 60000, (11, 21, 31)).astype(np.uint16)
@@ -107,6 +109,60 @@ def test_finished_is_left_alone(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in target.rglob("*")} == before
 
 
+@pytest.mark.parametrize("where", ["run.marked", "run.finished", "run.complete"])
+def test_killed_after_its_image_was_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Nothing is left beside the image when the same is asked for again, and a later ingest finds nothing of it."""
+    source, target = _npy(tmp_path), tmp_path / "a.ome.zarr"
+    _kill_at(monkeypatch, where, source, target)
+    assert ingest_folder(target).exists()
+    (target / "0" / ".0123.partial").mkdir()
+    (target / ".zarr.json.0123456789ab.tmp").touch()
+    before = {path: path.stat().st_mtime_ns for path in (target / "0" / "c").rglob("*")}
+    ingest(source, target, workers=0)
+    assert not ingest_folder(target).exists()
+    assert list(target.rglob(".*")) == []
+    assert {path: path.stat().st_mtime_ns for path in (target / "0" / "c").rglob("*")} == before
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_its_record_does_not_outlive_a_removed_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: bool
+) -> None:
+    """With the image removed, its place is free again: for the same source, and for another."""
+    source, target = _npy(tmp_path), tmp_path / "a.ome.zarr"
+    _kill_at(monkeypatch, "run.complete", source, target)
+    shutil.rmtree(target)
+    np.save(source, VOXELS + other)
+    ingest(source, target, workers=0)
+    np.testing.assert_array_equal(bigseg.open_volume(target).values, VOXELS + other)
+    assert not ingest_folder(target).exists()
+
+
+def test_what_is_left_of_a_record_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal whose record and fingerprint went before it, by a kill, is no reason to refuse another source."""
+    source, target = _npy(tmp_path), tmp_path / "a.ome.zarr"
+    _kill_at(monkeypatch, "run.complete", source, target)
+    shutil.rmtree(target)
+    (ingest_folder(target) / "run.json").unlink()
+    (ingest_folder(target) / "journal" / "fingerprint.json").unlink()
+    np.save(source, VOXELS + 1)
+    ingest(source, target, workers=0)
+    np.testing.assert_array_equal(bigseg.open_volume(target).values, VOXELS + 1)
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, where: str, source: Path, target: Path) -> None:
+    """Ingest until a named point is passed."""
+
+    def kill(passing: str) -> None:
+        if passing == where:
+            raise Kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faultpoints, "hook", kill)
+        with pytest.raises(Kill):
+            ingest(source, target, workers=0)
+
+
 def test_another_source_is_refused(tmp_path: Path) -> None:
     """A target made from something else is refused, and replaced only where that is asked for."""
     source, target = _npy(tmp_path), tmp_path / "a.ome.zarr"
@@ -127,6 +183,19 @@ def test_what_is_not_ours_is_never_removed(tmp_path: Path, restart: bool) -> Non
         with pytest.raises(OutputError, match="give another name"):
             ingest(source, target, workers=0, restart=restart)
         assert before == (sorted(target.rglob("*")) if target.is_dir() else target.read_bytes())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("source", ["a.ome.zarr", "linked/a.ome.zarr", "a.ome.zarr/0", "a.ome.zarr/scan.npy"])
+def test_an_image_is_never_ingested_onto_itself(tmp_path: Path, source: str, restart: bool) -> None:
+    """What would be removed before it is read is refused: the image, a part of it, by another name."""
+    ingest(_npy(tmp_path), tmp_path / "a.ome.zarr", workers=0)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    np.save(tmp_path / "a.ome.zarr" / "scan.npy", VOXELS)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(OutputError, match="is to be read, but"):
+        ingest(tmp_path / source, tmp_path / "a.ome.zarr", spacing="2 um", workers=0, restart=restart)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_gap_in_the_stack_is_refused(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bigseg import Gaussian, Label, Pipeline, Threshold
+from bigseg import AutoThreshold, Gaussian, Label, Pipeline, Threshold
 from bigseg.engine.stage import Plan
-from bigseg.errors import MemoryPlanError
+from bigseg.errors import MemoryPlanError, PipelineError
 from bigseg.grid import Shape
+from bigseg.pipeline.steps import Step
 from bigseg.storage.spec import Spec
 from tests.tiles import Tiles
 
@@ -58,3 +59,14 @@ def test_the_block_fits_whatever_memory_there_is() -> None:
     assert len(set(sides)) > 4
     with pytest.raises(MemoryPlanError, match="even the smallest block does not fit"):
         planned((1024,) * 3, 2.0, 2, 500 << 20)
+
+
+@pytest.mark.parametrize("name", ["pass-1", "pyramid-smooth-1"])
+def test_no_step_takes_the_name_of_a_stage(name: str) -> None:
+    """Journal, scratch and values know stages by their names: a second one is refused, others are as good as any."""
+    image = np.random.default_rng(1).integers(0, 255, (300, 260), np.uint8)
+    steps = [Step("smooth", Gaussian(sigma=1.0)), Step(name, AutoThreshold(), ("input",))]
+    with pytest.raises(PipelineError, match=f"step '{name}' would have the name of another stage"):
+        Pipeline(steps, ["smooth"]).plan(image, workers=0, block=(128,))
+    steps[1] = Step("pass-9", steps[1].op, ("input",))
+    Pipeline(steps, ["smooth"]).plan(image, workers=0, block=(128,))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 import bigseg
 from bigseg.cli.main import run as command
@@ -97,6 +99,46 @@ def test_what_decides_the_components_is_refused(parent: tuple[Path, Path, Run], 
     assert not (tmp_path / "never").exists()
 
 
+def test_a_changed_input_is_refused(parent: tuple[Path, Path, Run], tmp_path: Path) -> None:
+    """Components of the old scan never meet voxels of a new one, though their mask may be the same."""
+    tmp, volume, _ = parent
+    own = tmp_path / "v.zarr"
+    shutil.copytree(volume, own)
+    run = Pipeline.load(tmp / "pipe.yaml").run(own, tmp_path / "run", block=(17,), workers=0, report=False)
+    array = zarr.open_array(own, mode="r+")
+    array[0, 0, 0] = int(array[0, 0, 0]) ^ 1
+    with pytest.raises(ChangedError, match=r"inputs\.input\.content: was"):
+        bigseg.tune(run.path, {"voids.low": 90}).run(tmp_path / "never", workers=0)
+    assert not (tmp_path / "never").exists()
+    assert bigseg.tune(run.path, {"voids.low": 90}).steps["voids"].objects  # what was kept is told all the same
+
+
+@pytest.mark.parametrize("given", [("--spacing", "2 um"), ("--spacing", "2 um", "--roi", "5:,:,:40")], ids=str)
+def test_a_run_with_its_own_spacing_is_tuned(
+    parent: tuple[Path, Path, Run], tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    """A voxel size that was given on the command line is that of the answers and of the new run."""
+    tmp, volume, _ = parent
+    out = tmp_path / "out"
+    options = ("--workers", "0", "--block", "17", *given)
+    assert command(["run", str(tmp / "pipe.yaml"), "-i", str(volume), "-o", str(out), *options]) == 0
+    tuned = bigseg.tune(out, {"voids.low": 90})
+    found = tuned.steps["objects"]
+    assert found.unit == "micrometer"
+    assert found.volume == 8 * found.num_pixels
+    again = tuned.run(tmp_path / "again", workers=0, report=False)
+    assert again.record["volume"]["spacing"] == [2.0] * 3
+    assert again.values["objects"]["objects"] == found.objects
+
+
+def test_arrays_in_memory_cannot_be_tuned_by_themselves(tmp_path: Path, blobs: np.ndarray) -> None:
+    """What the run was made from is gone with its process: this is said."""
+    step = Step("dark", bigseg.Hysteresis(low=60, high=80, polarity="below"))
+    run = Pipeline([step], keep_components=True).run(blobs, tmp_path / "run", report=False)
+    with pytest.raises(OutputError, match="array in memory"):
+        _ = bigseg.tune(run.path, {"dark.low": 50}).steps
+
+
 def test_runs_that_kept_nothing_or_are_none(parent: tuple[Path, Path, Run], tmp_path: Path) -> None:
     """Each refusal names what is missing."""
     _, volume, _ = parent
@@ -150,3 +192,15 @@ def test_a_slider_shows_each_answer(parent: tuple[Path, Path, Run]) -> None:
         slider.children[0].value = value
         slider.update()
         assert slider.result.equals(bigseg.tune(run.path, {"voids.low": value}).table())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_finished_run_is_never_replaced(parent: tuple[Path, Path, Run], tmp_path: Path, restart: bool) -> None:
+    """Tuning into the folder of the run itself, by whatever name, is refused and changes nothing there."""
+    _, _, run = parent
+    (tmp_path / "linked").symlink_to(run.path.parent)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    for out in (run.path, tmp_path / "linked" / run.path.name):
+        with pytest.raises(OutputError, match="never changes: give another folder"):
+            bigseg.tune(run.path, {"voids.low": 90}).run(out, workers=0, restart=restart)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before

@@ -120,3 +120,18 @@ def test_stacks_of_png(tmp_path: Path) -> None:
         source = open_source(tmp_path / dtype)
         assert source.spec.dtype == np.dtype(dtype)
         assert np.array_equal(read_box(source, Box.whole(STACK.shape)), STACK.astype(dtype))
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    """A file's name is bytes: slices of any names are read, known again, and told apart from others."""
+    folder = os.fsencode(tmp_path)
+    for z, plane in enumerate(STACK[:3]):
+        tifffile.imwrite(tmp_path / "plane.tif", plane)
+        os.rename(folder + b"/plane.tif", folder + b"/s\xff_%d.tif" % z)
+    stack = open_source(tmp_path)
+    np.testing.assert_array_equal(read_box(stack, Box.whole(stack.spec.shape)), STACK[:3])
+    first = stack.token()
+    assert open_source(tmp_path).token() == first
+    for z in range(3):
+        os.rename(folder + b"/s\xff_%d.tif" % z, folder + b"/s\xfe_%d.tif" % z)
+    assert open_source(tmp_path).token() != first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import zarr
 from ome_zarr.format import FormatV04, FormatV05
 from ome_zarr.writer import write_multiscale, write_multiscale_labels
 
-from bigseg.errors import InputError, ParameterError
+from bigseg.engine.folder import RunFolder
+from bigseg.errors import InputError, ParameterError, StorageError
 from bigseg.grid import Box
 from bigseg.storage import blocks
 from bigseg.storage.volume import Volume
@@ -300,3 +302,17 @@ def test_volumes_are_small_and_picklable(tmp_path: Path) -> None:
     assert pickle.loads(sent) == volume
     assert np.array_equal(whole(pickle.loads(sent)), array)
     assert json.dumps(volume.describe())
+
+
+def test_what_the_system_does_not_tell_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below a folder of somebody else's, or of a name that is too long: one clear sentence, not the system's."""
+    with pytest.raises(StorageError, match="File name too long; give another name"):
+        Volume.open(tmp_path / ("n" * 300))
+
+    def refuse(path: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    for look in (lambda: Volume.open(tmp_path / "a.zarr"), RunFolder(tmp_path / "out").refuse_foreign):
+        with pytest.raises(StorageError, match=r"cannot look at .*(a\.zarr|out): Permission denied"):
+            look()

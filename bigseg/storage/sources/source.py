@@ -50,7 +50,8 @@ def files_token(paths: Iterable[str], choice: object = None) -> str:
             state = os.stat(path)
         except OSError as error:
             raise InputError(f"{path} cannot be read any more: {error.strerror}; put it back") from error
-        found.update(f"{os.path.basename(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
+        name = os.fsencode(os.path.basename(path))  # which may be no UTF-8
+        found.update(name + f" {state.st_size} {state.st_mtime_ns}\n".encode())
     return found.hexdigest()
 
 
