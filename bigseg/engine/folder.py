@@ -105,10 +105,13 @@ class RunFolder:
             raise OutputError(f"{self.record} is not a record of bigseg: give another folder")
         return found
 
-    def block(self) -> tuple[int, ...] | None:
-        """The block of the run that lies here: continuing keeps it, whatever the workers are now."""
-        record = self.read()
-        return tuple(record["block"]) if record and "block" in record else None
+    def block(self, ndim: int) -> tuple[int, ...] | None:
+        """The block of the run that lies here: continuing keeps it, whatever the workers are now.
+
+        None for a volume of other axes, which is no continuation: `check_same` will say what differs.
+        """
+        block = tuple((self.read() or {}).get("block", ()))
+        return block if len(block) == ndim else None
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Replace run.json, durably."""

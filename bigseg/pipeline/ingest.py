@@ -146,7 +146,7 @@ def prepare_ingest(origin: Origin, target: str | Path, settings: Settings) -> In
     def make(block: Shape, brick: Shape, limits: Limits) -> Plan:
         return make_plan([write], [], grid=Grid(field.spec.shape, block), folder=work.path, limits=limits, brick=brick)
 
-    block = settings.block or (None if settings.restart else work.block())
+    block = settings.block or (None if settings.restart else work.block(field.spec.ndim))
     plan = plan_for(make, field.spec.shape, resources, block)
     if finished:
         return Ingest(path, plan, "finished already: nothing to do", None, start)

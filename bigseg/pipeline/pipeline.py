@@ -146,7 +146,7 @@ class Pipeline:
                 held=kept.held(built) if kept else (),
             )
 
-        block = settings.block or (None if settings.restart else folder.block())
+        block = settings.block or (None if settings.restart else folder.block(len(shape)))
         plan = plan_for(make, shape, resources, block)
         return Prepared(built, origins, plan, folder, resources, settings, kept)
 

@@ -108,6 +108,17 @@ def test_an_input_beside_what_a_run_made_is_left(bigseg: Bigseg, out: Path, pipe
     assert "is removed or written here" in answer.err
 
 
+def test_a_run_continued_with_a_plane_says_what_differs(
+    bigseg: Bigseg, out: Path, pipeline: Path, tmp_path: Path
+) -> None:
+    """The block of the run that lies there has three sizes, which nobody gave: that is not the mistake."""
+    np.save(tmp_path / "plane.npy", np.zeros((20, 30), np.uint8))
+    answer = bigseg("run", pipeline, "-i", tmp_path / "plane.npy", "-o", out)
+    assert answer.code == 5, answer.err
+    assert "inputs.input.shape" in answer.err
+    assert "block" not in answer.err
+
+
 def test_run_json_is_the_record(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: Path) -> None:
     """--json prints run.json on stdout and JSON lines of progress on stderr."""
     answer = bigseg("run", pipeline, "-i", volume, "-o", "out", "--workers", 0, "--json")
