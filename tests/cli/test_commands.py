@@ -116,7 +116,7 @@ def test_a_run_continued_with_a_plane_says_what_differs(
     answer = bigseg("run", pipeline, "-i", tmp_path / "plane.npy", "-o", out)
     assert answer.code == 5, answer.err
     assert "inputs.input.shape" in answer.err
-    assert "block" not in answer.err
+    assert "sizes for a volume" not in answer.err
 
 
 def test_run_json_is_the_record(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: Path) -> None:
