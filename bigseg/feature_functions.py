@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
+from bigseg.engine.source import finite
 from bigseg.errors import ParameterError, unknown
 from bigseg.functions import by_name, describe
 from bigseg.grid import Box
@@ -56,7 +57,7 @@ def features(volume: Volumes, **parameters: Any) -> Any:
     """
     images, names, spec = _images(volume)
     stack = _described(parameters).stack(spec, names)
-    found = features_of(stack, [np.asarray(image) for image in images], Box.whole(spec.shape).slices)
+    found = features_of(stack, _voxels(images), Box.whole(spec.shape).slices)
     first = images[0]
     if not isinstance(first, xr.DataArray):
         return found
@@ -120,7 +121,7 @@ def feature_table(
     order = np.arange(within.size)
     if voxels is not None:
         order = smallest(seed, np.ravel_multi_index(places, spec.shape).astype(np.uint64), voxels)
-    table = _rows(stack, [np.asarray(image) for image in images], keep, within[order])
+    table = _rows(stack, _voxels(images), keep, within[order])
     columns: dict[str, Any] = {axis: place[order] for axis, place in zip(spec.axes, places, strict=True)}
     columns |= dict(zip(stack.names, table, strict=True))
     if truth is not None:
@@ -152,6 +153,11 @@ def _images(volume: Volumes) -> tuple[list[Any], list[str], Spec]:
     if any(spec.shape != specs[0].shape for spec in specs):
         raise ParameterError(f"features: expected images of one shape, found {', '.join(str(s.shape) for s in specs)}")
     return images, names, specs[0]
+
+
+def _voxels(images: Sequence[Any]) -> list[np.ndarray]:
+    """Images in memory, finite as everywhere."""
+    return [finite(np.asarray(image), (0,) * image.ndim) for image in images]
 
 
 def _described(parameters: Mapping[str, Any]) -> Features:

@@ -19,6 +19,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from bigseg.engine.source import finite
 from bigseg.errors import ParameterError
 from bigseg.ops.base import LocalOp, Op
 from bigseg.ops.combine import Combine
@@ -48,7 +49,7 @@ def apply_local(op: LocalOp, volume: Any) -> Any:
 def _apply(op: LocalOp, array: Any, spec: Spec) -> Any:
     if isinstance(array, da.Array):
         return _lazily(op, array, spec)
-    array = np.asarray(array)
+    array = finite(np.asarray(array), (0,) * spec.ndim)
     return op.compute(np.ascontiguousarray(array), tuple(slice(0, n) for n in array.shape), spec)
 
 
@@ -70,7 +71,9 @@ def _lazily(op: LocalOp, array: da.Array, spec: Spec) -> da.Array:
             block_info[0]["chunk-location"], block_info[0]["num-chunks"], depth, part.shape, strict=True
         ):
             keep.append(slice(d if place else 0, n - (d if place < number - 1 else 0)))
-        return op.compute(np.ascontiguousarray(part), tuple(keep), spec)
+        inner = block_info[None]["array-location"]
+        start = [first - part.start for (first, _), part in zip(inner, keep, strict=True)]
+        return op.compute(np.ascontiguousarray(finite(part, start)), tuple(keep), spec)
 
     dtype = op.output(spec).dtype
     meta = np.empty((0,) * array.ndim, dtype)
@@ -168,10 +171,15 @@ def combine(expression: str, *volumes: Any, dtype: str | None = None, **named: A
     if lazy:
         chunks = lazy[0].chunks
         parts = [x.rechunk(chunks) if isinstance(x, da.Array) else da.from_array(np.asarray(x), chunks) for x in data]
+
+        def block(*blocks: np.ndarray, block_info: Any = None) -> np.ndarray:
+            start = [first for first, _ in block_info[None]["array-location"]]
+            return formula.of([finite(part, start) for part in blocks], start)
+
         meta = np.empty((0,) * spec.ndim, spec.dtype)
-        found = da.map_blocks(lambda *blocks: formula.of(blocks), *parts, dtype=spec.dtype, meta=meta)
+        found = da.map_blocks(block, *parts, dtype=spec.dtype, meta=meta)
     else:
-        found = formula.of([np.asarray(item) for item in data])
+        found = formula.of([finite(np.asarray(item), (0,) * spec.ndim) for item in data])
     return frames[0].copy(data=found).assign_attrs(kind=spec.kind) if frames else found
 
 

@@ -19,6 +19,7 @@ from dask_ml.wrappers import ParallelPostFit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from bigseg.engine.field import Visit
+from bigseg.engine.source import finite
 from bigseg.errors import ParameterError
 from bigseg.functions import by_name, describe
 from bigseg.grid import Block, Box, Grid
@@ -140,6 +141,7 @@ def _box(kernel: Classifier, model: Model, arrays: Sequence[Any], box: Box, shap
     """One box, of arrays that hold it grown by the depth."""
     outer = box.grow(kernel.depth(), shape)
     visit = Visit(Grid(shape, box.shape), Block(0, (0,) * len(shape), box), Scratch(""))
+    arrays = [finite(array, outer.start) for array in arrays]
     return kernel.on(model).compute(arrays, box.within(outer), box, visit)
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 import bigseg
 from bigseg.engine.source import Held
-from bigseg.errors import ChangedError, InputError, ParameterError, UsageError
+from bigseg.errors import ChangedError, InputError, ParameterError, UsageError, ValuesError
 from bigseg.pipeline.arrays import Lazily, array_origin, describe, function_input
 
 PIPE = bigseg.Pipeline([bigseg.Gaussian(sigma="2 um"), bigseg.Threshold(below=110), bigseg.Label()])
@@ -141,6 +141,34 @@ def test_functions_read_an_opened_volume_block_by_block(
     lazy = bigseg.threshold(volume, below=100)
     assert isinstance(function_input(lazy), Lazily)
     assert np.array_equal(bigseg.label(lazy), labels)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf])
+@pytest.mark.parametrize(
+    "make", [np.asarray, lambda x: da.from_array(x, (4, 5)), lambda x: xr.DataArray(x, dims=("y", "x"))]
+)
+def test_functions_refuse_what_runs_refuse(make: Any, wrong: float, tmp_path: Path) -> None:
+    """NaN and infinite voxels of an array are refused in the words of a run, by their place in the whole array."""
+    good = np.random.default_rng(0).random((9, 11), np.float32)
+    image = good.copy()
+    image[7, 6] = wrong
+    model = bigseg.train(good, (good > 0.5) + np.uint8(1), features={"gaussian": 1}, estimator="decision_tree")
+    with pytest.raises(ValuesError) as told:
+        bigseg.Pipeline([bigseg.Median(size=3)]).run(image, tmp_path / "run", workers=0, report=False)
+    number = "1 NaN and 0" if np.isnan(wrong) else "0 NaN and 1"
+    assert f"{number} infinite voxels near (7, 6)" in str(told.value)
+    for function in (
+        lambda x: bigseg.median(x, size=3),
+        lambda x: bigseg.gaussian(x, sigma=1),
+        lambda x: bigseg.map_block(x, np.zeros_like),
+        lambda x: bigseg.combine("a > 0.5", a=x),
+        lambda x: bigseg.features(x, gaussian=1),
+        lambda x: bigseg.feature_table(x, gaussian=1),
+        lambda x: bigseg.classify(x, model),
+    ):
+        with pytest.raises(ValuesError, match=r"near \(7, 6\): expected finite"):
+            np.asarray(function(make(image)))
+        np.asarray(function(make(good)))
 
 
 def test_settings_may_be_written_as_on_the_command_line(tmp_path: Path) -> None:
