@@ -56,6 +56,14 @@ def test_the_curve_is_the_table(tmp_path: Path) -> None:
     assert run.values["quality"]["threshold"] == 127.5
 
 
+def test_figures_masks_and_maps_agree_at_a_threshold() -> None:
+    """A score that equals the threshold as a float32 is above it for nothing: figures, mask and error map say so."""
+    score, true = np.float32([[0.1, 0.9, 0.1, 0.05]]), np.array([[1, 1, 0, 0]], bool)
+    assert bigseg.evaluate(score, truth=true, threshold=0.1)["confusion"] == [[2, 0], [1, 1]]
+    assert bigseg.threshold(score, above=0.1).tolist() == [[False, True, False, False]]
+    assert bigseg.error_map(score, true, threshold=0.1).tolist() == [[4, 2, 1, 1]]
+
+
 def test_a_threshold_of_an_earlier_step(tmp_path: Path) -> None:
     """The best threshold of validation data is used on test data by reference."""
     left = np.broadcast_to(np.arange(31) < 15, TRUE.shape)
