@@ -113,6 +113,22 @@ def test_a_mask_is_compared_with_what_is_not_zero() -> None:
     assert bigseg.evaluate(found.astype(np.uint8), truth=painted)["classes"] == [0, 1, 255]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
+@pytest.mark.parametrize("kind", ["auto", "scores"])
+def test_a_mask_of_numbers_is_no_score_of_0_to_255(kind: str, dtype: str) -> None:
+    """Where 0 and 1 alone occur, 1 is yes, and an error is a whole one; a threshold that is given stays."""
+    found = SCORE > 0.55
+    wanted = bigseg.evaluate(found, truth=TRUE)
+    values = bigseg.evaluate(found.astype(dtype), truth=TRUE, kind=kind)
+    assert values["threshold"] == 0.5
+    assert values["confusion"] == wanted["confusion"]
+    assert values["dice"] == wanted["dice"] > 0
+    assert values["mse"] == values["mae"] == pytest.approx(wanted["mae"])
+    assert bigseg.evaluate(found.astype(dtype), truth=TRUE, threshold=1)["recall"] == 0
+    grey = bigseg.evaluate((found * 2).astype("uint8"), truth=TRUE)
+    assert grey["threshold"] == 127.5
+
+
 def test_unlabelled_voxels_are_left_out() -> None:
     """With a sparse truth only labelled voxels count."""
     sparse = np.zeros(TRUE.shape, np.uint8)
@@ -161,6 +177,7 @@ def test_errors_are_exact_sums(tmp_path: Path) -> None:
         ((SCORE, TRUE), {"kind": "classes"}, PipelineError, "holds floats, expected classes"),
         ((SCORE > 0.5, SCORE), {"kind": "scores"}, PipelineError, "the truth .* holds floats"),
         ((100 * SCORE, TRUE), {}, ParameterError, "give `threshold`"),
+        (((SCORE > 0.5).astype("int8"), TRUE), {}, ParameterError, "give `threshold`, or for a mask say kind: classes"),
         ((SCORE[:9], TRUE), {}, BigsegError, "shape"),
         ((np.arange(900).reshape(30, 30), np.zeros((30, 30), int)), {}, ValuesError, "900 classes"),
         ((np.zeros((3, 3), int), np.zeros((3, 3), int)), {"kind": "objects"}, ValuesError, "no object"),
