@@ -20,6 +20,7 @@ from bigseg.grid import Box
 from bigseg.local.features.stack import Stack, features_of
 from bigseg.local.models.sampling import smallest
 from bigseg.ops.learning.features import Features
+from bigseg.pipeline.arrays import in_order, refuse_unnamed
 from bigseg.pipeline.steps import explain
 from bigseg.storage.spec import Spec
 
@@ -58,11 +59,13 @@ def features(volume: Volumes, **parameters: Any) -> Any:
     images, names, spec = _images(volume)
     stack = _described(parameters).stack(spec, names)
     found = features_of(stack, _voxels(images), Box.whole(spec.shape).slices)
-    first = images[0]
+    given, first = next(iter(by_name(volume, "").values())), images[0]
     if not isinstance(first, xr.DataArray):
         return found
-    coords = {name: item for name, item in first.coords.items() if item.ndim <= 1} | {"c": list(stack.names)}
-    return xr.DataArray(found, dims=("c", *first.dims), coords=coords, attrs=first.attrs | {"kind": "image"})
+    axis = "feature" if "c" in first.dims else "c"  # an image of the axes a, b, c has one already
+    coords = {name: item for name, item in first.coords.items() if item.ndim <= 1} | {axis: list(stack.names)}
+    named = xr.DataArray(found, dims=(axis, *first.dims), coords=coords, attrs=first.attrs | {"kind": "image"})
+    return named.transpose(axis, *given.dims)
 
 
 def feature_table(
@@ -109,7 +112,8 @@ def feature_table(
     keep = tuple(
         slice(*part.indices(n)[:2]) for part, n in zip(region or (slice(None),) * spec.ndim, spec.shape, strict=True)
     )
-    truth = None if labels is None else np.asarray(labels)
+    refuse_unnamed([*by_name(volume, "").values(), labels])
+    truth = None if labels is None else np.asarray(in_order(labels))
     if truth is not None and (truth.shape != spec.shape or truth.dtype.kind not in "bui"):
         raise ParameterError(
             f"labels of shape {truth.shape} and dtype {truth.dtype}: expected integers or a mask of shape {spec.shape}"
@@ -144,11 +148,12 @@ def _rows(stack: Stack, arrays: Sequence[np.ndarray], keep: tuple[slice, ...], w
 
 
 def _images(volume: Volumes) -> tuple[list[Any], list[str], Spec]:
-    """Images, their names, and the spec of the first."""
+    """Images in order, their names, and the spec of the first."""
     volumes = by_name(volume, "")
-    names, images = list(volumes), list(volumes.values())
-    if not images:
+    if not volumes:
         raise ParameterError("features: expected one image at least, found none")
+    refuse_unnamed(volumes.values())
+    names, images = list(volumes), [in_order(image) for image in volumes.values()]
     specs = [describe(image) for image in images]
     if any(spec.shape != specs[0].shape for spec in specs):
         raise ParameterError(f"features: expected images of one shape, found {', '.join(str(s.shape) for s in specs)}")

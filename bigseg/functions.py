@@ -29,7 +29,7 @@ from bigseg.ops.kmeans import Kmeans
 from bigseg.ops.map_block import MapBlock
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.arrays import describe as describe
-from bigseg.pipeline.arrays import function_input
+from bigseg.pipeline.arrays import function_input, in_order, refuse_unnamed
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step, make_op
 from bigseg.report.figures import Evaluation
@@ -42,8 +42,13 @@ def apply_local(op: LocalOp, volume: Any) -> Any:
     """A local operation on a NumPy array, dask array or DataArray (2-D or 3-D)."""
     spec = describe(volume)
     if isinstance(volume, xr.DataArray):
-        return volume.copy(data=_apply(op, volume.data, spec)).assign_attrs(kind=op.output(spec).kind)
+        return like(volume, _apply(op, in_order(volume).data, spec), op.output(spec).kind)
     return _apply(op, volume, spec)
+
+
+def like(volume: xr.DataArray, found: Any, kind: str) -> Any:
+    """What was computed of a DataArray `in_order`, with the axes, coordinates and attributes that it came with."""
+    return in_order(volume).copy(data=found).assign_attrs(kind=kind).transpose(*volume.dims)
 
 
 def _apply(op: LocalOp, array: Any, spec: Spec) -> Any:
@@ -91,6 +96,7 @@ def apply_global(op: Op, volume: Any, **named: Any) -> Any:
 def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
     """A step with the id ``result`` on arrays under their names; the result is of the kind of the first."""
     op, volume = step.op, next(iter(volumes.values()))
+    refuse_unnamed(volumes.values())
     folder = Path(tempfile.mkdtemp(prefix="bigseg-"))
     lazy = isinstance(volume, xr.DataArray)
     if lazy:
@@ -108,7 +114,8 @@ def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
             return run.values["result"]
         result = open_volume(folder / "run" / "result.ome.zarr")
         if lazy:
-            return result.assign_coords(volume.coords)
+            named = result.rename(dict(zip(result.dims, in_order(volume).dims, strict=True)))
+            return named.assign_coords(volume.coords).transpose(*volume.dims)
         found = np.asarray(result)
         return found.astype(bool) if result.attrs.get("kind") == "mask" else found
     finally:
@@ -162,11 +169,12 @@ def combine(expression: str, *volumes: Any, dtype: str | None = None, **named: A
     names = {name: place for place, name in enumerate(named, start=len(volumes))}
     for place in range(len(volumes)):
         names.setdefault(f"x{place}", place)
-    formula, spec = op.formula(names, (), [describe(array) for array in arrays], "bigseg.combine")
     frames = [array for array in arrays if isinstance(array, xr.DataArray)]
     if any(frame.dims != frames[0].dims for frame in frames):
         raise ParameterError(f"combine: expected the same axes, found {', '.join(str(f.dims) for f in frames)}")
-    data = [array.data if isinstance(array, xr.DataArray) else array for array in arrays]
+    refuse_unnamed(arrays)
+    formula, spec = op.formula(names, (), [describe(array) for array in arrays], "bigseg.combine")
+    data = [in_order(array).data if isinstance(array, xr.DataArray) else array for array in arrays]
     lazy = [item for item in data if isinstance(item, da.Array)]
     if lazy:
         chunks = lazy[0].chunks
@@ -180,7 +188,7 @@ def combine(expression: str, *volumes: Any, dtype: str | None = None, **named: A
         found = da.map_blocks(block, *parts, dtype=spec.dtype, meta=meta)
     else:
         found = formula.of([finite(np.asarray(item), (0,) * spec.ndim) for item in data])
-    return frames[0].copy(data=found).assign_attrs(kind=spec.kind) if frames else found
+    return like(frames[0], found, spec.kind) if frames else found
 
 
 def map_block(volume: Any, function: Callable[..., Any], **parameters: Any) -> Any:

@@ -14,6 +14,7 @@ import bigseg
 from bigseg.engine.source import Held
 from bigseg.errors import ChangedError, InputError, ParameterError, UsageError, ValuesError
 from bigseg.pipeline.arrays import Lazily, array_origin, describe, function_input
+from tests.local.crops import textured
 
 PIPE = bigseg.Pipeline([bigseg.Gaussian(sigma="2 um"), bigseg.Threshold(below=110), bigseg.Label()])
 
@@ -169,6 +170,70 @@ def test_functions_refuse_what_runs_refuse(make: Any, wrong: float, tmp_path: Pa
         with pytest.raises(ValuesError, match=r"near \(7, 6\): expected finite"):
             np.asarray(function(make(image)))
         np.asarray(function(make(good)))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("dims", [("x", "y", "z"), ("y", "z", "x"), ("Z", "Y", "X"), ("a", "b", "c")])
+def test_axes_go_by_their_names(dims: tuple[str, ...], lazy: bool, tmp_path: Path) -> None:
+    """z, y, x in another order are computed as z, y, x; results have the axes that came, others than these too."""
+    image = textured((9, 11, 13), "uint8")
+    order = [dims.index(name) for name in "zyx"] if set(dims) == set("zyx") else [0, 1, 2]
+    back = np.argsort(order)
+    given = xr.DataArray(
+        image.transpose(back).copy(), dims=dims, coords={dims[0]: 2.0 * np.arange(image.shape[back[0]])}
+    )
+    assert describe(given).axes == ("z", "y", "x")
+    assert describe(given).spacing == tuple(2.0 if axis == 0 else 1.0 for axis in order)
+    given = given.chunk(5) if lazy else given
+    mask = bigseg.threshold(given, above=120)
+    labels = bigseg.label(mask)
+    flat = {"footprint": "disk", "radius": 2}
+    model = bigseg.train(image, image // 128 + 1, features={"gaussian": 1}, estimator="decision_tree")
+    for found, wanted in (
+        (bigseg.opening(given, **flat), bigseg.opening(image, **flat)),
+        (mask, image > 120),
+        (labels, bigseg.label(image > 120)),
+        (bigseg.combine("a + 1", a=given), bigseg.combine("a + 1", a=image)),
+        (bigseg.features(given, position={"x": 1})[0], bigseg.features(image, position={"x": 1})[0]),
+        (bigseg.classify(given.assign_coords({dims[0]: range(given.shape[0])}), model), bigseg.classify(image, model)),
+    ):
+        assert found.dims == dims
+        assert np.array_equal(np.asarray(found), wanted.transpose(back))
+    assert np.array_equal(labels[dims[0]], given[dims[0]])
+    table = bigseg.feature_table(given, mask, voxels=20, intensity=True)
+    assert table.equals(bigseg.feature_table(image, image > 120, voxels=20, intensity=True))
+    if not lazy:
+        run = bigseg.Pipeline([bigseg.Threshold(above=120)]).run(given, tmp_path / "run", report=False)
+        assert np.array_equal(next(iter(run.outputs.values())), image > 120)
+
+
+def test_channels_and_times_are_no_axes_of_a_volume(tmp_path: Path) -> None:
+    """They are refused as they are of files, with how to take one; what is without names fits no other order."""
+    image = np.zeros((5, 6, 3), "uint8")
+    pipe = bigseg.Pipeline([bigseg.Threshold(above=1)])
+    for dims, one in ((("y", "x", "c"), "c"), (("t", "y", "x"), "t"), (("channel", "y", "x"), "channel")):
+        given = xr.DataArray(image, dims=dims)
+        for function in (
+            lambda x: bigseg.median(x),
+            lambda x: bigseg.label(x),
+            lambda x: bigseg.features(x, gaussian=1),
+            lambda x: pipe.plan(x),
+        ):
+            with pytest.raises(ParameterError, match=rf"take one of its {one}, as array.isel\({one}=0\)"):
+                function(given)
+        assert bigseg.median(given.isel({one: 0})).dims == ("y", "x")
+    turned = xr.DataArray(image, dims=("x", "y", "z"))
+    for call in (
+        lambda: bigseg.combine("a + b", a=turned, b=image),
+        lambda: bigseg.regions(turned, intensity=image),
+        lambda: bigseg.feature_table(turned, image, intensity=True),
+        lambda: bigseg.train(turned, image, features={"gaussian": 1}),
+        lambda: bigseg.Pipeline([bigseg.Combine(expression="a + b")]).plan({"a": turned, "b": image}),
+    ):
+        with pytest.raises(ParameterError, match="x, y, z beside an array without names"):
+            call()
+    plane = bigseg.label(xr.DataArray(image[0] + 1, dims=("z", "x"), coords={"y": 7.0}))
+    assert (plane.dims, float(plane.y)) == (("z", "x"), 7.0)
 
 
 def test_settings_may_be_written_as_on_the_command_line(tmp_path: Path) -> None:
