@@ -85,16 +85,11 @@ def _lazily(op: LocalOp, array: da.Array, spec: Spec) -> da.Array:
     return da.map_blocks(block, grown, chunks=array.chunks, dtype=dtype, meta=meta)
 
 
-def apply_global(op: Op, volume: Any, **named: Any) -> Any:
-    """A global operation on an array, through the engine; labels, masks and tables come back whole.
-
-    ``named`` are further volumes that the operation refers to (``intensity``).
-    """
-    return apply_step(Step("result", op), {"input": volume} | named)
-
-
 def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
-    """A step with the id ``result`` on arrays under their names; the result is of the kind of the first."""
+    """A step with the id ``result`` on arrays under their names, through the engine.
+
+    Labels, masks and tables come back whole, volumes of the kind of the first.
+    """
     op, volume = step.op, next(iter(volumes.values()))
     refuse_unnamed(volumes.values())
     folder = Path(tempfile.mkdtemp(prefix="bigseg-"))
@@ -123,6 +118,21 @@ def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _further(kind: type[Op], parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The volumes that parameters hold (``intensity``: one, a list, a mapping), and the parameters with their names."""
+    named: dict[str, Any] = {}
+    told = dict(parameters)
+    for name in kind.refers:
+        given = parameters.get(name)
+        if given is not None and not isinstance(given, str):
+            volumes = by_name(given, name)
+            named |= volumes
+            told[name] = tuple(volumes) if isinstance(given, (Mapping, list, tuple)) else name
+    if taken := named.keys() & {"input", "result"}:
+        raise ParameterError(f"bigseg.{kind.op}: {', '.join(taken)} is the first volume, or the result: rename")
+    return named, told
+
+
 def make_function(kind: type[Op]) -> Callable[..., Any]:
     """The function of an operation, with its parameters as keywords and its docstring."""
 
@@ -134,15 +144,11 @@ def make_function(kind: type[Op]) -> Callable[..., Any]:
                 f"{1 + len(others)} by place and {', '.join(parameters) or 'none'} by name"
             )
         parameters |= by_place
-        named = {
-            name: parameters.pop(name)
-            for name in kind.refers
-            if name in parameters and not isinstance(parameters[name], (str, type(None)))
-        }
-        op = make_op(kind, parameters | {name: name for name in named}, f"bigseg.{kind.op}")
+        named, parameters = _further(kind, parameters)
+        op = make_op(kind, parameters, f"bigseg.{kind.op}")
         if isinstance(op, LocalOp):
             return apply_local(op, volume)
-        return apply_global(op, volume, **named)
+        return apply_step(Step("result", op), {"input": volume} | named)
 
     first = inspect.Parameter("volume", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     given = [

@@ -7,12 +7,13 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import bigseg
 from bigseg.engine.source import Held
-from bigseg.errors import ChangedError, InputError, ParameterError, UsageError, ValuesError
+from bigseg.errors import ChangedError, InputError, ParameterError, PipelineError, UsageError, ValuesError
 from bigseg.pipeline.arrays import Lazily, array_origin, describe, function_input
 from tests.local.crops import textured
 
@@ -234,6 +235,57 @@ def test_channels_and_times_are_no_axes_of_a_volume(tmp_path: Path) -> None:
             call()
     plane = bigseg.label(xr.DataArray(image[0] + 1, dims=("z", "x"), coords={"y": 7.0}))
     assert (plane.dims, float(plane.y)) == (("z", "x"), 7.0)
+
+
+def test_several_intensities_of_a_function() -> None:
+    """A list of arrays counts them, a mapping names them, as the images of features; the columns say which."""
+    labels = np.array([[1, 1, 0, 2]], "uint8")
+    first, second = np.array([[1, 3, 9, 4]], "uint8"), np.array([[5.0, 5.0, 0.0, 7.0]], "float32")
+    listed = bigseg.regions(labels, intensity=[first, second])
+    assert listed["intensity_mean-x0"].tolist() == [2, 4]
+    assert listed["intensity_max-x1"].tolist() == [5, 7]
+    named = bigseg.regions(labels, {"a": first, "b": second})
+    assert named["intensity_mean-a"].tolist() == [2, 4]
+    chosen = bigseg.select(labels, expression="intensity_max-x1 > 6", intensity=(first, second))
+    assert chosen.tolist() == [[0, 0, 0, 2]]
+    with pytest.raises(ParameterError, match="input is the first volume"):
+        bigseg.regions(labels, intensity={"input": first})
+    with pytest.raises(PipelineError, match="truth: Input should be a valid string"):
+        bigseg.evaluate(labels, truth=[labels, labels])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[[1, 2], [3, 4]], "ct.tif", pd.DataFrame({"a": [1, 2]}), None, 3],
+    ids=["list", "path", "table", "none", "3"],
+)
+def test_what_is_no_volume_is_refused_by_functions(wrong: Any) -> None:
+    """By its type and with what to do, wherever a function takes a volume or labels."""
+    image = np.eye(4, dtype=np.uint8)
+    chosen = {"features": {"intensity": True}, "estimator": "decision_tree"}
+    model = bigseg.train(image, image + 1, **chosen)
+    calls = [
+        lambda: bigseg.median(wrong, size=3),
+        lambda: bigseg.label(wrong),
+        lambda: bigseg.auto_threshold(wrong),
+        lambda: bigseg.combine("a + 1", a=wrong),
+        lambda: bigseg.map_block(wrong, np.sqrt),
+        lambda: bigseg.kmeans(wrong, k=2),
+        lambda: bigseg.features(wrong, intensity=True),
+        lambda: bigseg.classify(wrong, model),
+        lambda: bigseg.combine("a + b", a=image, b=wrong),
+    ]
+    if wrong is not None:
+        calls.append(lambda: bigseg.feature_table(image, wrong, intensity=True))
+    if not isinstance(wrong, str):  # paths are taken by training
+        calls += [lambda: bigseg.train(wrong, image, **chosen), lambda: bigseg.train([(image, wrong)], **chosen)]
+    for call in calls:
+        with pytest.raises(ParameterError, match=r"a volume of type \w+: expected a NumPy or dask array"):
+            call()
+    with pytest.raises(ParameterError, match=r"array, found shape \(4,\)"):
+        bigseg.median(image[0], size=3)
+    with pytest.raises(InputError, match="dtype object"):
+        bigseg.median(image.astype(object), size=3)
 
 
 def test_settings_may_be_written_as_on_the_command_line(tmp_path: Path) -> None:
