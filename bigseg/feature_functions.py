@@ -96,7 +96,7 @@ def feature_table(
     Raises
     ------
     ParameterError
-        When parameters are wrong, or labels do not fit.
+        When parameters are wrong, or labels or region do not fit.
 
     Examples
     --------
@@ -109,9 +109,7 @@ def feature_table(
     """
     images, names, spec = _images(volume)
     stack = _described(parameters).stack(spec, names)
-    keep = tuple(
-        slice(*part.indices(n)[:2]) for part, n in zip(region or (slice(None),) * spec.ndim, spec.shape, strict=True)
-    )
+    keep = _box(spec, region)
     refuse_unnamed([*by_name(volume, "").values(), labels])
     truth = None if labels is None else np.asarray(in_order(labels))
     if truth is not None and (truth.shape != spec.shape or truth.dtype.kind not in "bui"):
@@ -131,6 +129,19 @@ def feature_table(
     if truth is not None:
         columns["truth"] = truth[keep].reshape(-1)[within[order]]
     return pd.DataFrame(columns)
+
+
+def _box(spec: Spec, region: Sequence[slice] | None) -> tuple[slice, ...]:
+    """A region as first and last voxels; None: all."""
+    parts = (slice(None),) * spec.ndim if region is None else region
+    if not isinstance(parts, (tuple, list)) or len(parts) != spec.ndim:
+        raise ParameterError(f"region {region}: expected a slice for each of {', '.join(spec.axes)}")
+    if any(not isinstance(part, slice) or part.step not in (None, 1) for part in parts):
+        raise ParameterError(f"region {region}: expected slices of every voxel, as slice(0, 9)")
+    keep = tuple(slice(*part.indices(n)[:2]) for part, n in zip(parts, spec.shape, strict=True))
+    if any(part.start >= part.stop for part in keep):
+        raise ParameterError(f"region {region}: no voxel of the shape {spec.shape} lies in it")
+    return keep
 
 
 def _rows(stack: Stack, arrays: Sequence[np.ndarray], keep: tuple[slice, ...], wanted: np.ndarray) -> np.ndarray:
