@@ -13,12 +13,14 @@ import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
+from bigseg.engine.source import finite
 from bigseg.errors import ParameterError, unknown
 from bigseg.functions import by_name, describe
 from bigseg.grid import Box
 from bigseg.local.features.stack import Stack, features_of
 from bigseg.local.models.sampling import smallest
 from bigseg.ops.learning.features import Features
+from bigseg.pipeline.arrays import in_order, refuse_unnamed
 from bigseg.pipeline.steps import explain
 from bigseg.storage.spec import Spec
 
@@ -56,12 +58,14 @@ def features(volume: Volumes, **parameters: Any) -> Any:
     """
     images, names, spec = _images(volume)
     stack = _described(parameters).stack(spec, names)
-    found = features_of(stack, [np.asarray(image) for image in images], Box.whole(spec.shape).slices)
-    first = images[0]
+    found = features_of(stack, _voxels(images), Box.whole(spec.shape).slices)
+    given, first = next(iter(by_name(volume, "").values())), images[0]
     if not isinstance(first, xr.DataArray):
         return found
-    coords = {name: item for name, item in first.coords.items() if item.ndim <= 1} | {"c": list(stack.names)}
-    return xr.DataArray(found, dims=("c", *first.dims), coords=coords, attrs=first.attrs | {"kind": "image"})
+    axis = "feature" if "c" in first.dims else "c"  # an image of the axes a, b, c has one already
+    coords = {name: item for name, item in first.coords.items() if item.ndim <= 1} | {axis: list(stack.names)}
+    named = xr.DataArray(found, dims=(axis, *first.dims), coords=coords, attrs=first.attrs | {"kind": "image"})
+    return named.transpose(axis, *given.dims)
 
 
 def feature_table(
@@ -92,7 +96,7 @@ def feature_table(
     Raises
     ------
     ParameterError
-        When parameters are wrong, or labels do not fit.
+        When parameters are wrong, or labels or region do not fit.
 
     Examples
     --------
@@ -105,10 +109,9 @@ def feature_table(
     """
     images, names, spec = _images(volume)
     stack = _described(parameters).stack(spec, names)
-    keep = tuple(
-        slice(*part.indices(n)[:2]) for part, n in zip(region or (slice(None),) * spec.ndim, spec.shape, strict=True)
-    )
-    truth = None if labels is None else np.asarray(labels)
+    keep = _box(spec, region)
+    refuse_unnamed([*by_name(volume, "").values(), labels])
+    truth = None if labels is None else np.asarray(in_order(labels))
     if truth is not None and (truth.shape != spec.shape or truth.dtype.kind not in "bui"):
         raise ParameterError(
             f"labels of shape {truth.shape} and dtype {truth.dtype}: expected integers or a mask of shape {spec.shape}"
@@ -120,12 +123,25 @@ def feature_table(
     order = np.arange(within.size)
     if voxels is not None:
         order = smallest(seed, np.ravel_multi_index(places, spec.shape).astype(np.uint64), voxels)
-    table = _rows(stack, [np.asarray(image) for image in images], keep, within[order])
+    table = _rows(stack, _voxels(images), keep, within[order])
     columns: dict[str, Any] = {axis: place[order] for axis, place in zip(spec.axes, places, strict=True)}
     columns |= dict(zip(stack.names, table, strict=True))
     if truth is not None:
         columns["truth"] = truth[keep].reshape(-1)[within[order]]
     return pd.DataFrame(columns)
+
+
+def _box(spec: Spec, region: Sequence[slice] | None) -> tuple[slice, ...]:
+    """A region as first and last voxels; None: all."""
+    parts = (slice(None),) * spec.ndim if region is None else region
+    if not isinstance(parts, (tuple, list)) or len(parts) != spec.ndim:
+        raise ParameterError(f"region {region}: expected a slice for each of {', '.join(spec.axes)}")
+    if any(not isinstance(part, slice) or part.step not in (None, 1) for part in parts):
+        raise ParameterError(f"region {region}: expected slices of every voxel, as slice(0, 9)")
+    keep = tuple(slice(*part.indices(n)[:2]) for part, n in zip(parts, spec.shape, strict=True))
+    if any(part.start >= part.stop for part in keep):
+        raise ParameterError(f"region {region}: no voxel of the shape {spec.shape} lies in it")
+    return keep
 
 
 def _rows(stack: Stack, arrays: Sequence[np.ndarray], keep: tuple[slice, ...], wanted: np.ndarray) -> np.ndarray:
@@ -143,15 +159,21 @@ def _rows(stack: Stack, arrays: Sequence[np.ndarray], keep: tuple[slice, ...], w
 
 
 def _images(volume: Volumes) -> tuple[list[Any], list[str], Spec]:
-    """Images, their names, and the spec of the first."""
+    """Images in order, their names, and the spec of the first."""
     volumes = by_name(volume, "")
-    names, images = list(volumes), list(volumes.values())
-    if not images:
+    if not volumes:
         raise ParameterError("features: expected one image at least, found none")
+    refuse_unnamed(volumes.values())
+    names, images = list(volumes), [in_order(image) for image in volumes.values()]
     specs = [describe(image) for image in images]
     if any(spec.shape != specs[0].shape for spec in specs):
         raise ParameterError(f"features: expected images of one shape, found {', '.join(str(s.shape) for s in specs)}")
     return images, names, specs[0]
+
+
+def _voxels(images: Sequence[Any]) -> list[np.ndarray]:
+    """Images in memory, finite as everywhere."""
+    return [finite(np.asarray(image), (0,) * image.ndim) for image in images]
 
 
 def _described(parameters: Mapping[str, Any]) -> Features:

@@ -19,6 +19,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from bigseg.engine.source import finite
 from bigseg.errors import ParameterError
 from bigseg.ops.base import LocalOp, Op
 from bigseg.ops.combine import Combine
@@ -28,7 +29,7 @@ from bigseg.ops.kmeans import Kmeans
 from bigseg.ops.map_block import MapBlock
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.arrays import describe as describe
-from bigseg.pipeline.arrays import function_input
+from bigseg.pipeline.arrays import function_input, in_order, refuse_unnamed
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.steps import Step, make_op
 from bigseg.report.figures import Evaluation
@@ -41,14 +42,19 @@ def apply_local(op: LocalOp, volume: Any) -> Any:
     """A local operation on a NumPy array, dask array or DataArray (2-D or 3-D)."""
     spec = describe(volume)
     if isinstance(volume, xr.DataArray):
-        return volume.copy(data=_apply(op, volume.data, spec)).assign_attrs(kind=op.output(spec).kind)
+        return like(volume, _apply(op, in_order(volume).data, spec), op.output(spec).kind)
     return _apply(op, volume, spec)
+
+
+def like(volume: xr.DataArray, found: Any, kind: str) -> Any:
+    """What was computed of a DataArray `in_order`, with the axes, coordinates and attributes that it came with."""
+    return in_order(volume).copy(data=found).assign_attrs(kind=kind).transpose(*volume.dims)
 
 
 def _apply(op: LocalOp, array: Any, spec: Spec) -> Any:
     if isinstance(array, da.Array):
         return _lazily(op, array, spec)
-    array = np.asarray(array)
+    array = finite(np.asarray(array), (0,) * spec.ndim)
     return op.compute(np.ascontiguousarray(array), tuple(slice(0, n) for n in array.shape), spec)
 
 
@@ -70,24 +76,22 @@ def _lazily(op: LocalOp, array: da.Array, spec: Spec) -> da.Array:
             block_info[0]["chunk-location"], block_info[0]["num-chunks"], depth, part.shape, strict=True
         ):
             keep.append(slice(d if place else 0, n - (d if place < number - 1 else 0)))
-        return op.compute(np.ascontiguousarray(part), tuple(keep), spec)
+        inner = block_info[None]["array-location"]
+        start = [first - part.start for (first, _), part in zip(inner, keep, strict=True)]
+        return op.compute(np.ascontiguousarray(finite(part, start)), tuple(keep), spec)
 
     dtype = op.output(spec).dtype
     meta = np.empty((0,) * array.ndim, dtype)
     return da.map_blocks(block, grown, chunks=array.chunks, dtype=dtype, meta=meta)
 
 
-def apply_global(op: Op, volume: Any, **named: Any) -> Any:
-    """A global operation on an array, through the engine; labels, masks and tables come back whole.
-
-    ``named`` are further volumes that the operation refers to (``intensity``).
-    """
-    return apply_step(Step("result", op), {"input": volume} | named)
-
-
 def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
-    """A step with the id ``result`` on arrays under their names; the result is of the kind of the first."""
+    """A step with the id ``result`` on arrays under their names, through the engine.
+
+    Labels, masks and tables come back whole, volumes of the kind of the first.
+    """
     op, volume = step.op, next(iter(volumes.values()))
+    refuse_unnamed(volumes.values())
     folder = Path(tempfile.mkdtemp(prefix="bigseg-"))
     lazy = isinstance(volume, xr.DataArray)
     if lazy:
@@ -105,12 +109,28 @@ def apply_step(step: Step, volumes: Mapping[str, Any]) -> Any:
             return run.values["result"]
         result = open_volume(folder / "run" / "result.ome.zarr")
         if lazy:
-            return result.assign_coords(volume.coords)
+            named = result.rename(dict(zip(result.dims, in_order(volume).dims, strict=True)))
+            return named.assign_coords(volume.coords).transpose(*volume.dims)
         found = np.asarray(result)
         return found.astype(bool) if result.attrs.get("kind") == "mask" else found
     finally:
         if not lazy:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _further(kind: type[Op], parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The volumes that parameters hold (``intensity``: one, a list, a mapping), and the parameters with their names."""
+    named: dict[str, Any] = {}
+    told = dict(parameters)
+    for name in kind.refers:
+        given = parameters.get(name)
+        if given is not None and not isinstance(given, str):
+            volumes = by_name(given, name)
+            named |= volumes
+            told[name] = tuple(volumes) if isinstance(given, (Mapping, list, tuple)) else name
+    if taken := named.keys() & {"input", "result"}:
+        raise ParameterError(f"bigseg.{kind.op}: {', '.join(taken)} is the first volume, or the result: rename")
+    return named, told
 
 
 def make_function(kind: type[Op]) -> Callable[..., Any]:
@@ -124,15 +144,11 @@ def make_function(kind: type[Op]) -> Callable[..., Any]:
                 f"{1 + len(others)} by place and {', '.join(parameters) or 'none'} by name"
             )
         parameters |= by_place
-        named = {
-            name: parameters.pop(name)
-            for name in kind.refers
-            if name in parameters and not isinstance(parameters[name], (str, type(None)))
-        }
-        op = make_op(kind, parameters | {name: name for name in named}, f"bigseg.{kind.op}")
+        named, parameters = _further(kind, parameters)
+        op = make_op(kind, parameters, f"bigseg.{kind.op}")
         if isinstance(op, LocalOp):
             return apply_local(op, volume)
-        return apply_global(op, volume, **named)
+        return apply_step(Step("result", op), {"input": volume} | named)
 
     first = inspect.Parameter("volume", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     given = [
@@ -159,20 +175,26 @@ def combine(expression: str, *volumes: Any, dtype: str | None = None, **named: A
     names = {name: place for place, name in enumerate(named, start=len(volumes))}
     for place in range(len(volumes)):
         names.setdefault(f"x{place}", place)
-    formula, spec = op.formula(names, (), [describe(array) for array in arrays], "bigseg.combine")
     frames = [array for array in arrays if isinstance(array, xr.DataArray)]
     if any(frame.dims != frames[0].dims for frame in frames):
         raise ParameterError(f"combine: expected the same axes, found {', '.join(str(f.dims) for f in frames)}")
-    data = [array.data if isinstance(array, xr.DataArray) else array for array in arrays]
+    refuse_unnamed(arrays)
+    formula, spec = op.formula(names, (), [describe(array) for array in arrays], "bigseg.combine")
+    data = [in_order(array).data if isinstance(array, xr.DataArray) else array for array in arrays]
     lazy = [item for item in data if isinstance(item, da.Array)]
     if lazy:
         chunks = lazy[0].chunks
         parts = [x.rechunk(chunks) if isinstance(x, da.Array) else da.from_array(np.asarray(x), chunks) for x in data]
+
+        def block(*blocks: np.ndarray, block_info: Any = None) -> np.ndarray:
+            start = [first for first, _ in block_info[None]["array-location"]]
+            return formula.of([finite(part, start) for part in blocks], start)
+
         meta = np.empty((0,) * spec.ndim, spec.dtype)
-        found = da.map_blocks(lambda *blocks: formula.of(blocks), *parts, dtype=spec.dtype, meta=meta)
+        found = da.map_blocks(block, *parts, dtype=spec.dtype, meta=meta)
     else:
-        found = formula.of([np.asarray(item) for item in data])
-    return frames[0].copy(data=found).assign_attrs(kind=spec.kind) if frames else found
+        found = formula.of([finite(np.asarray(item), (0,) * spec.ndim) for item in data])
+    return like(frames[0], found, spec.kind) if frames else found
 
 
 def map_block(volume: Any, function: Callable[..., Any], **parameters: Any) -> Any:

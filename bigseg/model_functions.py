@@ -19,8 +19,9 @@ from dask_ml.wrappers import ParallelPostFit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from bigseg.engine.field import Visit
+from bigseg.engine.source import finite
 from bigseg.errors import ParameterError
-from bigseg.functions import by_name, describe
+from bigseg.functions import by_name, describe, like
 from bigseg.grid import Block, Box, Grid
 from bigseg.learn.annotations import Labels
 from bigseg.learn.clusters import Clusters
@@ -32,7 +33,7 @@ from bigseg.learn.training import prepared
 from bigseg.local.features.scaling import Scaling
 from bigseg.ops.classify import Classifier, Classify, ModelPlace, stack_of
 from bigseg.ops.learning.predict import asked
-from bigseg.pipeline.arrays import function_input
+from bigseg.pipeline.arrays import function_input, in_order, refuse_unnamed
 from bigseg.pipeline.steps import make_op
 from bigseg.pipeline.training import Example, make_train, open_truth, train_on
 from bigseg.storage.scratch import Scratch
@@ -79,6 +80,7 @@ def train(volume: Any, labels: Any = None, *, out: str | Path | None = None, **p
     examples = []
     for number, (images, known) in enumerate(pairs):
         volumes = by_name(images, "")
+        refuse_unnamed([*volumes.values(), known])
         origins = {name: _origin(item) for name, item in volumes.items()}
         spec = next(iter(origins.values())).spec
         if isinstance(known, (str, Path)):
@@ -115,6 +117,7 @@ def classify(volume: Any, model: Model | str | Path, **parameters: Any) -> Any:
         When the model does not fit the volume, or does not know what is asked.
     """
     images = list(by_name(volume, "").values())
+    refuse_unnamed(images)
     path = "" if isinstance(model, Model) else str(model)
     op = make_op(Classify, {"model": path or MODEL, **parameters}, "bigseg.classify")
     assert isinstance(op, Classify)
@@ -124,7 +127,7 @@ def classify(volume: Any, model: Model | str | Path, **parameters: Any) -> Any:
     check_fits(found, specs[0], override=op.override)
     op.asks(found)
     kernel = Classifier(op, stack, tuple(str(spec.dtype) for spec in specs), ModelPlace("", ""), 0.0, 0, 0)
-    data = [image.data if isinstance(image, xr.DataArray) else image for image in images]
+    data = [in_order(image).data if isinstance(image, xr.DataArray) else image for image in images]
     spec = op.result(specs[0])
     if any(isinstance(item, da.Array) for item in data):
         result: Any = _lazily(kernel, found, data, spec)
@@ -132,7 +135,7 @@ def classify(volume: Any, model: Model | str | Path, **parameters: Any) -> Any:
         result = _box(kernel, found, [np.asarray(item) for item in data], Box.whole(spec.shape), spec.shape)
     first = images[0]
     if isinstance(first, xr.DataArray):
-        return first.copy(data=result).assign_attrs(kind=spec.kind)
+        return like(first, result, spec.kind)
     return result
 
 
@@ -140,6 +143,7 @@ def _box(kernel: Classifier, model: Model, arrays: Sequence[Any], box: Box, shap
     """One box, of arrays that hold it grown by the depth."""
     outer = box.grow(kernel.depth(), shape)
     visit = Visit(Grid(shape, box.shape), Block(0, (0,) * len(shape), box), Scratch(""))
+    arrays = [finite(array, outer.start) for array in arrays]
     return kernel.on(model).compute(arrays, box.within(outer), box, visit)
 
 

@@ -77,3 +77,9 @@ def test_what_is_wrong_is_said() -> None:
         bigseg.feature_table(IMAGE, IMAGE[1:], intensity=True)
     with pytest.raises(ParameterError, match="one shape"):
         bigseg.features([IMAGE, IMAGE[1:]], intensity=True)
+    for region in (slice(0, 2), (slice(0, 2),), (slice(0, 2),) * 4, (0, 1, 2), (slice(0, 9, 2),) * 3):
+        with pytest.raises(ParameterError, match=r"expected (a slice for each of z, y, x|slices of every voxel)"):
+            bigseg.feature_table(IMAGE, region=region, intensity=True)
+    for empty in (slice(5, 2), slice(3, 3), slice(50, 60)):
+        with pytest.raises(ParameterError, match=r"no voxel of the shape \(12, 14, 16\)"):
+            bigseg.feature_table(IMAGE, region=(empty, slice(None), slice(None)), intensity=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,17 +83,7 @@ class Read:
         array = read_box(self.origin, box)
         if self.origin.spec.dtype.kind == "b" and array.dtype != np.bool_:
             array = array != 0
-        if array.dtype.kind == "f":
-            found = extremes(array)
-            if found.nans or found.infs:
-                first = np.argwhere(~np.isfinite(array))[0]
-                here = tuple(int(a + b) for a, b in zip(first, box.start, strict=True))
-                voxel = self.below(Box(here, tuple(a + 1 for a in here))).start
-                raise ValuesError(
-                    f"the input holds {found.nans} NaN and {found.infs} infinite voxels near {voxel}: expected "
-                    "finite values only; replace them first"
-                )
-        return array
+        return finite(array, box.start, lambda here: self.below(Box(here, tuple(a + 1 for a in here))).start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +194,34 @@ class Cropped(Part):
     def choice(self) -> dict[str, Any]:
         """The box as the user may write it."""
         return {"roi": roi_text(self.box)}
+
+
+def finite(array: Array, start: Sequence[int], voxel: Callable[[Shape], Shape] = tuple) -> Array:
+    """An array whose floats are finite; integers are not looked at, floats once, and nothing is copied.
+
+    Parameters
+    ----------
+    start : where the array begins in the input.
+    voxel : what a voxel of the input is called in errors, where it is cut from a file.
+
+    Raises
+    ------
+    ValuesError
+        When a float is NaN or infinite, naming the first such voxel.
+
+    >>> finite(np.array([[1.0, 2.0]]), (0, 0))
+    array([[1., 2.]])
+    """
+    if array.dtype.kind == "f" and array.size:
+        found = extremes(array)
+        if found.nans or found.infs:
+            first = np.argwhere(~np.isfinite(array))[0]
+            here = tuple(int(a + b) for a, b in zip(first, start, strict=True))
+            raise ValuesError(
+                f"the input holds {found.nans} NaN and {found.infs} infinite voxels near {voxel(here)}: expected "
+                "finite values only; replace them first"
+            )
+    return array
 
 
 def read_box(origin: Volume | Source, box: Box) -> Array:

@@ -258,12 +258,24 @@ def _fit(table: Table, rows: NDArray[np.int64], recipe: Recipe, threads: int) ->
     parallel = isinstance(recipe.estimator, str) and ESTIMATORS[recipe.estimator].parallel
     if parallel:
         estimator.set_params(n_jobs=threads)
+    _refuse_few(estimator, rows.size)
     with threadpool_limits(1):
         try:
             estimator.fit(np.ascontiguousarray(planes.T), truth)
         except (ValueError, TypeError) as error:
             raise ParameterError(f"{type(estimator).__name__} cannot be fitted: {error}") from error
     return _Fitted(estimator, scaling, clusters)
+
+
+def _refuse_few(estimator: Any, voxels: int) -> None:
+    """Fewer voxels than neighbours that vote can be fitted, but nothing could be predicted."""
+    given: dict[str, Any] = getattr(estimator, "get_params", dict)()
+    votes = [value for key, value in given.items() if key.endswith("n_neighbors") and isinstance(value, int)]
+    if max(votes, default=0) > voxels:
+        raise ParameterError(
+            f"{type(estimator).__name__} asks {max(votes)} neighbours, and {voxels} voxels are annotated for training: "
+            f"annotate more, or give n_neighbors of {voxels} at most"
+        )
 
 
 def _folded(table: Table, rows: NDArray[np.int64], recipe: Recipe, packed: Any, threads: int) -> Figures:

@@ -46,8 +46,9 @@ class Evaluate(Op):
     one of the two is a mask, the other counts as what is not 0.
     scores (probabilities, or grey values, against a mask): ``auc, average_precision``, the figures of classes for
     score > ``threshold``, ``best_threshold`` (scores above it have the best Dice: choose it on validation data, and
-    give it to a threshold step), ``mse, rmse, mae``; the table is the curve. Floats are counted in 262,145 steps of
-    their range: ``auc_error`` says how far that could move the area.
+    give it to a threshold step), ``mse, rmse, mae``; the table is the curve. Unsigned integers reach to the greatest of
+    their dtype, but where there are 0 and 1 alone they are a mask, and the threshold is 0.5. Floats are counted in
+    262,145 steps of their range: ``auc_error`` says how far that could move the area.
     objects (labels): ``rand_error, vi_split, vi_merge`` where the truth is not 0, and ``tp, fp, fn, precision, recall,
     f1, ap, panoptic_quality`` of objects that overlap by more than half of their union; ``ap_mean`` and the table are
     over 0.5 to 0.95. Any number of objects: a task holds about 32 blocks' pairs of labels that touch.
@@ -147,6 +148,7 @@ class Evaluate(Op):
         if self.threshold is None and not full and spec.dtype.kind == "i":
             raise ParameterError(
                 f"step {site.name!r}: scores of {spec.dtype} are no probabilities and have no middle: give `threshold`"
+                ", or for a mask say kind: classes"
             )
         known = small or shares
         scale = Scale.of(spec.dtype, 0.0, 1.0) if known else None
@@ -164,7 +166,8 @@ class Evaluate(Op):
         size = 8 * (2 * (scale.steps if scale else STEPS + 1) + 2 * EXPONENTS * PARTS + 4)
         fold = Reduction(f"{site.name}.fold", (collect,), Fold(f"{site.name}.fold", collect.name, size))
         keys = (*SCORE_KEYS, *CLASS_KEYS, *(ERROR_KEYS if full or spec.dtype.kind == "f" else ()))
-        return Reduction(site.name, (fold,), FromScores(site.name, fold.name, **shared), after, keys)
+        figures = FromScores(site.name, fold.name, usual=self.threshold is None, **shared)
+        return Reduction(site.name, (fold,), figures, after, keys)
 
 
 def _bytes(*fields: Field) -> int:

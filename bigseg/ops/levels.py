@@ -194,7 +194,8 @@ class AutoThreshold(Thresholds):
 
     op: ClassVar[str] = "auto_threshold"
     oracle: ClassVar[str] = (
-        "skimage.filters.threshold_*, exactly (mean, li of floats within 1e-6 of the range); ImageJ's others"
+        "skimage.filters.threshold_*, exactly (mean, li of floats within 1e-6 of the range); ImageJ's others. Of int32 "
+        "and uint32, whose every value skimage counts: of the image as float64"
     )
     example: ClassVar[str] = "{id: levels, op: auto_threshold, method: otsu}"
 

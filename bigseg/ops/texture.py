@@ -106,7 +106,8 @@ class StructureTensorEigenvalues(Eigenvalue):
     op: ClassVar[str] = "structure_tensor_eigenvalues"
     oracle: ClassVar[str] = (
         "skimage.feature.structure_tensor_eigenvalues(structure_tensor(x, sigma, mode='reflect'))[which - 1] on "
-        "float32, within 1e-5 of the value range"
+        "float32, within 1e-6 of the image's greatest eigenvalue, times its greatest grey value over its greatest "
+        "difference of neighbours where that is above 1"
     )
     example: ClassVar[str] = "{id: texture, op: structure_tensor_eigenvalues, sigma: 2, which: 2}"
     beyond: ClassVar[int] = 1

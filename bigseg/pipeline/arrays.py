@@ -16,6 +16,7 @@ from bigseg.engine.source import Held, stored
 from bigseg.errors import ParameterError
 from bigseg.grid import Box, Shape
 from bigseg.local.digest import digest
+from bigseg.storage.axes import choose_axes, kinds_of
 from bigseg.storage.sources.opening import Origin
 from bigseg.storage.spec import Kind, Spec
 
@@ -29,42 +30,91 @@ MOST_COMPUTED = 1 << 30
 """Bytes of a lazy array that are computed at once; of a larger one, boxes, each with the chunks below it again."""
 
 
-def describe(volume: Any) -> Spec:
-    """The spec of an array; a DataArray's coordinates and attributes tell spacing, unit and kind.
+def in_order(volume: Any) -> Any:
+    """An array with its axes in the order z, y, x: a DataArray in another one is transposed.
+
+    Names decide as they do in a Zarr: those of no meaning stand for z, y, x as they come, channels and times are no
+    part of a volume. What is computed of it goes back by ``transpose(*volume.dims)``.
 
     Raises
     ------
     ParameterError
-        When the array is neither 2-D nor 3-D.
+        What is no array, neither 2-D nor 3-D, or has an axis of channels or times.
+
+    >>> import xarray as xr
+    >>> in_order(xr.DataArray(np.zeros((2, 3, 4)), dims=("x", "y", "z"))).dims
+    ('z', 'y', 'x')
     """
     import xarray as xr
 
+    if not isinstance(getattr(volume, "dtype", None), np.dtype) or not hasattr(volume, "ndim"):
+        raise ParameterError(
+            f"a volume of type {type(volume).__name__}: expected a NumPy or dask array or a DataArray; open files with "
+            "bigseg.open_volume, make lists an array with numpy.asarray"
+        )
+    names = tuple(map(str, volume.dims)) if isinstance(volume, xr.DataArray) else ()
+    beside = [name for name, kind in zip(names, kinds_of(names) or (), strict=False) if kind != "space"]
+    if beside:
+        raise ParameterError(
+            f"a DataArray of the axes {', '.join(names)}: expected z, y, x or y, x; take one of its "
+            f"{' and '.join(beside)}, as array.isel({beside[0]}=0)"
+        )
     if volume.ndim not in (2, 3):
         raise ParameterError(f"expected a 2-D or 3-D array, found shape {tuple(volume.shape)}")
+    order = choose_axes(volume.shape, names, None, None, (), "the array").order
+    return volume.transpose(*(volume.dims[axis] for axis in order)) if names else volume
+
+
+def refuse_unnamed(volumes: Iterable[Any]) -> None:
+    """Refuse arrays without names beside a DataArray in another order than z, y, x: whose order is theirs?"""
+    import dask.array as da
+    import xarray as xr
+
+    items = list(volumes)
+    turned = [item for item in items if isinstance(item, xr.DataArray) and in_order(item).dims != item.dims]
+    if turned and any(isinstance(item, (np.ndarray, da.Array)) for item in items):
+        raise ParameterError(
+            f"a DataArray of the axes {', '.join(map(str, turned[0].dims))} beside an array without names: expected "
+            "names for both (xarray.DataArray(array, dims=...)), or both in the order z, y, x"
+        )
+
+
+def describe(volume: Any) -> Spec:
+    """The spec of an array `in_order`; a DataArray's coordinates and attributes tell spacing, unit and kind.
+
+    Raises
+    ------
+    ParameterError
+        As `in_order`.
+    """
+    import xarray as xr
+
+    volume = in_order(volume)
     axes = AXES[-volume.ndim :]
     kind: Kind = "mask" if volume.dtype == bool else "image"
     spacing, unit = (1.0,) * volume.ndim, ""
     if isinstance(volume, xr.DataArray):
-        axes = tuple(str(dim) for dim in volume.dims)
-        spacing = tuple(_spacing(volume, axis) for axis in axes)
+        spacing = tuple(_spacing(volume, dim, axis) for dim, axis in zip(volume.dims, axes, strict=True))
         unit = str(volume.attrs.get("unit", unit))
         kind = volume.attrs.get("kind", kind)
     shape: Shape = tuple(int(n) for n in volume.shape)
     return Spec(shape, volume.dtype, axes, spacing, unit, kind)
 
 
-def _spacing(volume: Any, axis: str) -> float:
+def _spacing(volume: Any, dim: Any, axis: str) -> float:
     """Of a DataArray along an axis: by its attributes, which planes and parts of a volume keep.
 
     Coordinates rule where they have a unit (those of every second voxel differ), and where no attribute tells.
     """
     told = [float(step) for step in volume.attrs.get("spacing", ())]
     known = dict(zip(AXES[-len(told) :], told, strict=True)) if 0 < len(told) <= len(AXES) else {}
+    name = str(dim).lower()
+    axis = name if name in AXES else axis  # a plane z, x has the spacing of z
     found = known.get(axis, 1.0)
-    places = volume.coords.get(axis)
+    places = volume.coords.get(dim)
     rule = places is not None and places.dtype.kind in "iuf" and (axis not in known or "units" in places.attrs)
-    if rule and volume.sizes[axis] > 1:
-        first, second = (float(value) for value in volume[axis].values[:2])
+    if rule and volume.sizes[dim] > 1:
+        first, second = (float(value) for value in volume[dim].values[:2])
         step = abs(second - first)
         if step and abs(step - found) > 1e-6 * step:
             return step
@@ -97,6 +147,8 @@ def array_origin(item: Any) -> Origin:
     import dask.array as da
     import xarray as xr
 
+    if isinstance(item, (np.ndarray, xr.DataArray, da.Array)):
+        item = in_order(item)
     if isinstance(item, (xr.DataArray, da.Array)):
         lazy = item.data if isinstance(item, xr.DataArray) else item
         if isinstance(lazy, da.Array):
@@ -148,6 +200,7 @@ def function_input(item: Any) -> Origin:
 
     from bigseg.storage.lazy import opened_origin
 
+    item = in_order(item)
     spec = describe(item)
     lazy = isinstance(item.data if isinstance(item, xr.DataArray) else item, da.Array)
     if lazy and isinstance(item, xr.DataArray):

@@ -48,6 +48,10 @@ def open_inputs(
     if not named:
         raise ParameterError("there is no input: give a volume")
     opened = {name: _opened(item) for name, item in named.items()}
+    if len(named) > 1 and not all(isinstance(item, (str, Path)) for item in named.values()):
+        from bigseg.pipeline.arrays import refuse_unnamed
+
+        refuse_unnamed(named.values())
     if roi is not None:
         shapes = {name: origin.spec.shape for name, origin in opened.items()}
         if len(set(shapes.values())) > 1:

@@ -67,9 +67,8 @@ def choose_axes(
     """
     names = tuple(name.lower() for name in names)
     if kinds is None:
-        if len(set(names)) == len(shape) and set(names) <= set(_KINDS) and {"y", "x"} <= set(names):
-            kinds = tuple(_KINDS[name] for name in names)
-        else:
+        kinds = kinds_of(names) if len(names) == len(shape) else None
+        if kinds is None:
             space = min(2 if channel is not None and len(shape) == 3 else 3, len(shape))
             kinds = ("channel",) * (len(shape) - space) + ("space",) * space
             names = ("",) * (len(shape) - space) + SPACE[3 - space :]
@@ -89,6 +88,17 @@ def choose_axes(
     stored = names[first:]
     order = tuple(stored.index(name) for name in axes) if set(stored) == set(axes) else tuple(range(len(axes)))
     return Chosen(_prefix(shape[:first], names[:first], channel, channels, where), order, axes)
+
+
+def kinds_of(names: Sequence[str]) -> tuple[str, ...] | None:
+    """``space``, ``time`` or ``channel`` for each axis, where the names are ones that tell; else None.
+
+    >>> kinds_of(("T", "y", "x")), kinds_of(("a", "y", "x"))
+    (('time', 'space', 'space'), None)
+    """
+    known = tuple(_KINDS.get(name.lower(), "") for name in names)
+    unlike = len({name.lower() for name in names}) == len(names)
+    return known if all(known) and unlike and {"y", "x"} <= {name.lower() for name in names} else None
 
 
 def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequence[str], where: str) -> Shape:

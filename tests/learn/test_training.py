@@ -14,6 +14,8 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from bigseg.errors import ParameterError, ValuesError
 from bigseg.learn.annotations import Annotated, Labels, Table, annotated_table
@@ -225,6 +227,17 @@ def test_refusals(recipe: Recipe, why: str) -> None:
     """Unknown names with the nearest one, and parameters that scikit-learn refuses."""
     with pytest.raises(ParameterError, match=why):
         fitted(recipe=recipe)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("own", [False, True])
+def test_fewer_voxels_than_neighbours_are_refused(own: bool, task: Any) -> None:
+    """When fitting, not when the model is applied; with as many neighbours as voxels it is fitted."""
+    rows = replace(TABLE, part=np.where(np.arange(len(TABLE.part)) < 4, 0, 1).astype(np.uint8))
+    given = make_pipeline(StandardScaler(), make_estimator("nearest_neighbours", task, {}, 0))
+    with pytest.raises(ParameterError, match=r"asks 5 neighbours, and 4 voxels .* n_neighbors of 4 at most"):
+        fitted(rows, Recipe(given if own else "nearest_neighbours", task))
+    assert fitted(rows, Recipe("nearest_neighbours", task, {"n_neighbors": 4})).model
 
 
 def test_one_class_is_refused() -> None:

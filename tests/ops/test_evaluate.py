@@ -56,6 +56,14 @@ def test_the_curve_is_the_table(tmp_path: Path) -> None:
     assert run.values["quality"]["threshold"] == 127.5
 
 
+def test_figures_masks_and_maps_agree_at_a_threshold() -> None:
+    """A score that equals the threshold as a float32 is above it for nothing: figures, mask and error map say so."""
+    score, true = np.float32([[0.1, 0.9, 0.1, 0.05]]), np.array([[1, 1, 0, 0]], bool)
+    assert bigseg.evaluate(score, truth=true, threshold=0.1)["confusion"] == [[2, 0], [1, 1]]
+    assert bigseg.threshold(score, above=0.1).tolist() == [[False, True, False, False]]
+    assert bigseg.error_map(score, true, threshold=0.1).tolist() == [[4, 2, 1, 1]]
+
+
 def test_a_threshold_of_an_earlier_step(tmp_path: Path) -> None:
     """The best threshold of validation data is used on test data by reference."""
     left = np.broadcast_to(np.arange(31) < 15, TRUE.shape)
@@ -103,6 +111,22 @@ def test_a_mask_is_compared_with_what_is_not_zero() -> None:
     painted = (255 * TRUE).astype(np.uint8)
     assert bigseg.evaluate(found, truth=painted)["dice"] == bigseg.evaluate(found, truth=TRUE)["dice"]
     assert bigseg.evaluate(found.astype(np.uint8), truth=painted)["classes"] == [0, 1, 255]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
+@pytest.mark.parametrize("kind", ["auto", "scores"])
+def test_a_mask_of_numbers_is_no_score_of_0_to_255(kind: str, dtype: str) -> None:
+    """Where 0 and 1 alone occur, 1 is yes, and an error is a whole one; a threshold that is given stays."""
+    found = SCORE > 0.55
+    wanted = bigseg.evaluate(found, truth=TRUE)
+    values = bigseg.evaluate(found.astype(dtype), truth=TRUE, kind=kind)
+    assert values["threshold"] == 0.5
+    assert values["confusion"] == wanted["confusion"]
+    assert values["dice"] == wanted["dice"] > 0
+    assert values["mse"] == values["mae"] == pytest.approx(wanted["mae"])
+    assert bigseg.evaluate(found.astype(dtype), truth=TRUE, threshold=1)["recall"] == 0
+    grey = bigseg.evaluate((found * 2).astype("uint8"), truth=TRUE)
+    assert grey["threshold"] == 127.5
 
 
 def test_unlabelled_voxels_are_left_out() -> None:
@@ -153,6 +177,7 @@ def test_errors_are_exact_sums(tmp_path: Path) -> None:
         ((SCORE, TRUE), {"kind": "classes"}, PipelineError, "holds floats, expected classes"),
         ((SCORE > 0.5, SCORE), {"kind": "scores"}, PipelineError, "the truth .* holds floats"),
         ((100 * SCORE, TRUE), {}, ParameterError, "give `threshold`"),
+        (((SCORE > 0.5).astype("int8"), TRUE), {}, ParameterError, "give `threshold`, or for a mask say kind: classes"),
         ((SCORE[:9], TRUE), {}, BigsegError, "shape"),
         ((np.arange(900).reshape(30, 30), np.zeros((30, 30), int)), {}, ValuesError, "900 classes"),
         ((np.zeros((3, 3), int), np.zeros((3, 3), int)), {"kind": "objects"}, ValuesError, "no object"),

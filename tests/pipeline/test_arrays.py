@@ -7,13 +7,15 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import bigseg
 from bigseg.engine.source import Held
-from bigseg.errors import ChangedError, InputError, ParameterError, UsageError
+from bigseg.errors import ChangedError, InputError, ParameterError, PipelineError, UsageError, ValuesError
 from bigseg.pipeline.arrays import Lazily, array_origin, describe, function_input
+from tests.local.crops import textured
 
 PIPE = bigseg.Pipeline([bigseg.Gaussian(sigma="2 um"), bigseg.Threshold(below=110), bigseg.Label()])
 
@@ -141,6 +143,149 @@ def test_functions_read_an_opened_volume_block_by_block(
     lazy = bigseg.threshold(volume, below=100)
     assert isinstance(function_input(lazy), Lazily)
     assert np.array_equal(bigseg.label(lazy), labels)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf])
+@pytest.mark.parametrize(
+    "make", [np.asarray, lambda x: da.from_array(x, (4, 5)), lambda x: xr.DataArray(x, dims=("y", "x"))]
+)
+def test_functions_refuse_what_runs_refuse(make: Any, wrong: float, tmp_path: Path) -> None:
+    """NaN and infinite voxels of an array are refused in the words of a run, by their place in the whole array."""
+    good = np.random.default_rng(0).random((9, 11), np.float32)
+    image = good.copy()
+    image[7, 6] = wrong
+    model = bigseg.train(good, (good > 0.5) + np.uint8(1), features={"gaussian": 1}, estimator="decision_tree")
+    with pytest.raises(ValuesError) as told:
+        bigseg.Pipeline([bigseg.Median(size=3)]).run(image, tmp_path / "run", workers=0, report=False)
+    number = "1 NaN and 0" if np.isnan(wrong) else "0 NaN and 1"
+    assert f"{number} infinite voxels near (7, 6)" in str(told.value)
+    for function in (
+        lambda x: bigseg.median(x, size=3),
+        lambda x: bigseg.gaussian(x, sigma=1),
+        lambda x: bigseg.map_block(x, np.zeros_like),
+        lambda x: bigseg.combine("a > 0.5", a=x),
+        lambda x: bigseg.features(x, gaussian=1),
+        lambda x: bigseg.feature_table(x, gaussian=1),
+        lambda x: bigseg.classify(x, model),
+    ):
+        with pytest.raises(ValuesError, match=r"near \(7, 6\): expected finite"):
+            np.asarray(function(make(image)))
+        np.asarray(function(make(good)))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("dims", [("x", "y", "z"), ("y", "z", "x"), ("Z", "Y", "X"), ("a", "b", "c")])
+def test_axes_go_by_their_names(dims: tuple[str, ...], lazy: bool, tmp_path: Path) -> None:
+    """z, y, x in another order are computed as z, y, x; results have the axes that came, others than these too."""
+    image = textured((9, 11, 13), "uint8")
+    order = [dims.index(name) for name in "zyx"] if set(dims) == set("zyx") else [0, 1, 2]
+    back = np.argsort(order)
+    given = xr.DataArray(
+        image.transpose(back).copy(), dims=dims, coords={dims[0]: 2.0 * np.arange(image.shape[back[0]])}
+    )
+    assert describe(given).axes == ("z", "y", "x")
+    assert describe(given).spacing == tuple(2.0 if axis == 0 else 1.0 for axis in order)
+    given = given.chunk(5) if lazy else given
+    mask = bigseg.threshold(given, above=120)
+    labels = bigseg.label(mask)
+    flat = {"footprint": "disk", "radius": 2}
+    model = bigseg.train(image, image // 128 + 1, features={"gaussian": 1}, estimator="decision_tree")
+    for found, wanted in (
+        (bigseg.opening(given, **flat), bigseg.opening(image, **flat)),
+        (mask, image > 120),
+        (labels, bigseg.label(image > 120)),
+        (bigseg.combine("a + 1", a=given), bigseg.combine("a + 1", a=image)),
+        (bigseg.features(given, position={"x": 1})[0], bigseg.features(image, position={"x": 1})[0]),
+        (bigseg.classify(given.assign_coords({dims[0]: range(given.shape[0])}), model), bigseg.classify(image, model)),
+    ):
+        assert found.dims == dims
+        assert np.array_equal(np.asarray(found), wanted.transpose(back))
+    assert np.array_equal(labels[dims[0]], given[dims[0]])
+    table = bigseg.feature_table(given, mask, voxels=20, intensity=True)
+    assert table.equals(bigseg.feature_table(image, image > 120, voxels=20, intensity=True))
+    if not lazy:
+        run = bigseg.Pipeline([bigseg.Threshold(above=120)]).run(given, tmp_path / "run", report=False)
+        assert np.array_equal(next(iter(run.outputs.values())), image > 120)
+
+
+def test_channels_and_times_are_no_axes_of_a_volume(tmp_path: Path) -> None:
+    """They are refused as they are of files, with how to take one; what is without names fits no other order."""
+    image = np.zeros((5, 6, 3), "uint8")
+    pipe = bigseg.Pipeline([bigseg.Threshold(above=1)])
+    for dims, one in ((("y", "x", "c"), "c"), (("t", "y", "x"), "t"), (("channel", "y", "x"), "channel")):
+        given = xr.DataArray(image, dims=dims)
+        for function in (
+            lambda x: bigseg.median(x),
+            lambda x: bigseg.label(x),
+            lambda x: bigseg.features(x, gaussian=1),
+            lambda x: pipe.plan(x),
+        ):
+            with pytest.raises(ParameterError, match=rf"take one of its {one}, as array.isel\({one}=0\)"):
+                function(given)
+        assert bigseg.median(given.isel({one: 0})).dims == ("y", "x")
+    turned = xr.DataArray(image, dims=("x", "y", "z"))
+    for call in (
+        lambda: bigseg.combine("a + b", a=turned, b=image),
+        lambda: bigseg.regions(turned, intensity=image),
+        lambda: bigseg.feature_table(turned, image, intensity=True),
+        lambda: bigseg.train(turned, image, features={"gaussian": 1}),
+        lambda: bigseg.Pipeline([bigseg.Combine(expression="a + b")]).plan({"a": turned, "b": image}),
+    ):
+        with pytest.raises(ParameterError, match="x, y, z beside an array without names"):
+            call()
+    plane = bigseg.label(xr.DataArray(image[0] + 1, dims=("z", "x"), coords={"y": 7.0}))
+    assert (plane.dims, float(plane.y)) == (("z", "x"), 7.0)
+
+
+def test_several_intensities_of_a_function() -> None:
+    """A list of arrays counts them, a mapping names them, as the images of features; the columns say which."""
+    labels = np.array([[1, 1, 0, 2]], "uint8")
+    first, second = np.array([[1, 3, 9, 4]], "uint8"), np.array([[5.0, 5.0, 0.0, 7.0]], "float32")
+    listed = bigseg.regions(labels, intensity=[first, second])
+    assert listed["intensity_mean-x0"].tolist() == [2, 4]
+    assert listed["intensity_max-x1"].tolist() == [5, 7]
+    named = bigseg.regions(labels, {"a": first, "b": second})
+    assert named["intensity_mean-a"].tolist() == [2, 4]
+    chosen = bigseg.select(labels, expression="intensity_max-x1 > 6", intensity=(first, second))
+    assert chosen.tolist() == [[0, 0, 0, 2]]
+    with pytest.raises(ParameterError, match="input is the first volume"):
+        bigseg.regions(labels, intensity={"input": first})
+    with pytest.raises(PipelineError, match="truth: Input should be a valid string"):
+        bigseg.evaluate(labels, truth=[labels, labels])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[[1, 2], [3, 4]], "ct.tif", pd.DataFrame({"a": [1, 2]}), None, 3],
+    ids=["list", "path", "table", "none", "3"],
+)
+def test_what_is_no_volume_is_refused_by_functions(wrong: Any) -> None:
+    """By its type and with what to do, wherever a function takes a volume or labels."""
+    image = np.eye(4, dtype=np.uint8)
+    chosen = {"features": {"intensity": True}, "estimator": "decision_tree"}
+    model = bigseg.train(image, image + 1, **chosen)
+    calls = [
+        lambda: bigseg.median(wrong, size=3),
+        lambda: bigseg.label(wrong),
+        lambda: bigseg.auto_threshold(wrong),
+        lambda: bigseg.combine("a + 1", a=wrong),
+        lambda: bigseg.map_block(wrong, np.sqrt),
+        lambda: bigseg.kmeans(wrong, k=2),
+        lambda: bigseg.features(wrong, intensity=True),
+        lambda: bigseg.classify(wrong, model),
+        lambda: bigseg.combine("a + b", a=image, b=wrong),
+    ]
+    if wrong is not None:
+        calls.append(lambda: bigseg.feature_table(image, wrong, intensity=True))
+    if not isinstance(wrong, str):  # paths are taken by training
+        calls += [lambda: bigseg.train(wrong, image, **chosen), lambda: bigseg.train([(image, wrong)], **chosen)]
+    for call in calls:
+        with pytest.raises(ParameterError, match=r"a volume of type \w+: expected a NumPy or dask array"):
+            call()
+    with pytest.raises(ParameterError, match=r"array, found shape \(4,\)"):
+        bigseg.median(image[0], size=3)
+    with pytest.raises(InputError, match="dtype object"):
+        bigseg.median(image.astype(object), size=3)
 
 
 def test_settings_may_be_written_as_on_the_command_line(tmp_path: Path) -> None:

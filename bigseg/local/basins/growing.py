@@ -125,8 +125,9 @@ def grow(labels: Array, footprint: Array, iterations: int, mask: Array | None = 
 
     Returns
     -------
-    array of the same shape and dtype. A voxel that several labels reach in the same step takes the smallest. Of
-    masks: iterated conditional dilations, ``x = dilation(x) & mask``, where x lies within the mask.
+    array of the same shape and dtype. A voxel with several labels in its footprint takes the smallest. Of masks:
+    iterated conditional dilations, ``x = skimage.morphology.dilation(x, footprint) & mask``, where x lies within the
+    mask; the footprint is used as it stands, while `bigseg.dilation` turns it round.
 
     Raises
     ------
@@ -163,7 +164,7 @@ def grow(labels: Array, footprint: Array, iterations: int, mask: Array | None = 
         taken[~mask.reshape(out.shape)] = _BLOCKED[step]
     taken[out != 0] = 1
     around = footprint.reshape((1,) * (3 - labels.ndim) + footprint.shape)
-    offsets = np.argwhere(around) - np.array(around.shape) // 2
+    offsets = np.array(around.shape) // 2 - np.argwhere(around)  # from a label to the voxels that look at it
     _grow(out, taken, offsets[np.any(offsets != 0, axis=1)], iterations)
     return out.reshape(labels.shape).view(labels.dtype)
 

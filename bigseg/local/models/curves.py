@@ -125,7 +125,7 @@ def count_scores(scores: Array, truth: Array, scale: Scale, threshold: float) ->
     ----------
     scores : any dtype, finite; truth : bool, of the same shape.
     scale : of the scores.
-    threshold : scores above it are yes.
+    threshold : scores above it are yes; cast to the dtype of real scores first, as `bigseg.threshold` does.
 
     Returns
     -------
@@ -151,6 +151,8 @@ def count_scores(scores: Array, truth: Array, scale: Scale, threshold: float) ->
     confusion = np.zeros((2, 2), np.int64)
     outside = 0
     flat, yes = scores.reshape(-1), truth.reshape(-1)
+    if scores.dtype.kind == "f":
+        threshold = float(scores.dtype.type(threshold))
     for start in range(0, flat.size, _PIECE):
         part = flat[start : start + _PIECE].astype(np.float64)
         outside += _count(part, yes[start : start + _PIECE], scale.low, scale.step, threshold, counts, confusion)

@@ -151,7 +151,7 @@ class CollectScores:
 
 @dataclass(frozen=True)
 class FromScores:
-    """Figures and curve of scores."""
+    """Figures and curve of scores; ``usual``: no threshold was given."""
 
     name: str
     source: str
@@ -160,6 +160,7 @@ class FromScores:
     threshold: Any
     range_of: str = ""
     scale: Scale | None = None
+    usual: bool = False
 
     def units(self, grid: Grid) -> int:
         """One task."""
@@ -186,10 +187,16 @@ class FromScores:
         area, error = curve.areas()
         best = curve.best()
         voxels = curve.positives + curve.negatives
-        known: Figures = {"threshold": self.threshold, "positives": curve.positives}
+        threshold = self.threshold
+        errors = _errors(sums.reshape(2, EXPONENTS, PARTS), voxels) if self.full else {}
+        if self.full > 1 and not counts[:, 2:].any():  # 0 and 1 alone are no part of 0 to 255, but a mask
+            yes_and_no = counts[:, :2]
+            errors = _wrong(int(yes_and_no[0, 1] + yes_and_no[1, 0]) / voxels)
+            if self.usual:
+                confusion, threshold = yes_and_no, 0.5
+        known: Figures = {"threshold": threshold, "positives": curve.positives}
         known |= dict(zip(SCORE_KEYS, (voxels, area, error, curve.average_precision(), *best), strict=True))
-        if self.full:
-            known |= _errors(sums.reshape(2, EXPONENTS, PARTS), voxels)
+        known |= errors
         table = {
             "threshold": curve.threshold,
             "above": curve.above,
@@ -278,8 +285,7 @@ def class_figures(true: Array, found: Array, voxels: Array) -> tuple[Figures, Ma
     if set(classes.tolist()) <= {0, 1}:
         place = np.flatnonzero(classes == 1)
         one = {name: float(column[place[0]]) if place.size else 0.0 for name, column in found_all._asdict().items()}
-        wrong = 1 - known["accuracy"]
-        return known | _shares(one) | {"mse": wrong, "rmse": sqrt(wrong), "mae": wrong}, table
+        return known | _shares(one) | _wrong(1 - known["accuracy"]), table
     return known | _shares({name: float(np.mean(column)) for name, column in found_all._asdict().items()}), table
 
 
@@ -308,7 +314,7 @@ def resolved(kernel: CollectScores | FromScores, values: Values) -> dict[str, An
     if scale is None:
         found = values[kernel.range_of]
         low, high = found["least"], found["greatest"]
-        if kernel.dtype.startswith("float") and low >= 0 and high <= 1:
+        if not kernel.dtype.startswith("int") and low >= 0 and high <= 1:
             low, high, full = 0.0, 1.0, 1.0
         scale = Scale.of(np.dtype(kernel.dtype), low, high)
         if threshold is None and not full:
@@ -324,6 +330,11 @@ def _of_masks(confusion: Array) -> Figures:
 
 def _shares(found: Mapping[str, float]) -> Figures:
     return {name: found["f1" if name == "dice" else name] for name in CLASS_KEYS[4:]}
+
+
+def _wrong(share: float) -> Figures:
+    """Errors of 0 and 1, of which a share is wrong."""
+    return {"mse": share, "rmse": sqrt(share), "mae": share}
 
 
 def _errors(sums: Array, voxels: int) -> Figures:

@@ -62,6 +62,20 @@ def by_skimage(form: str, x: NDArray[Any], sigma: Any, which: int) -> NDArray[np
     return feature.hessian_matrix_eigvals(elements)[which - 1]
 
 
+@pytest.mark.parametrize("offset", [0, 1, 100])
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("shape", [(60, 70), (24, 26, 28)])
+def test_structure_tensors_are_off_by_the_rounding_of_the_greatest(shape: Any, sigma: float, offset: float) -> None:
+    """Noise: within 1e-6 of the greatest eigenvalue, as often as grey values exceed the differences of neighbours."""
+    x = np.random.default_rng(7).random(shape, np.float32) + np.float32(offset)
+    steps = max(np.abs(np.diff(x, axis=axis)).max() for axis in range(x.ndim))
+    most = by_skimage("structure tensor", x, sigma, 1).max()
+    for which in range(1, x.ndim + 1):
+        found = structure_tensor_eigenvalue(x, (sigma,) * x.ndim, whole(shape), which)
+        away = np.abs(found - by_skimage("structure tensor", x, sigma, which)).max()
+        assert away <= 1e-6 * most * max(1.0, x.max() / steps)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("scale", [1e-18, 1e-3, 1.0, 1e9, 1e18])
 def test_eigenvalues_of_any_matrices(size: int, scale: float) -> None:

@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from bigseg.errors import ValuesError
 from bigseg.local.models.curves import STEPS, Scale, count_scores, curve_of
+from bigseg.local.thresholds.compare import between
 
 ONE = Scale.of(np.dtype("float32"), 0.0, 1.0)
 
@@ -69,6 +70,15 @@ def test_parts_add_up(voxels: list[tuple[int, bool]], cut: int) -> None:
     np.testing.assert_array_equal(counts, parts[0][0] + parts[1][0])
     np.testing.assert_array_equal(confusion, parts[0][1] + parts[1][1])
     np.testing.assert_array_equal(confusion, metrics.confusion_matrix(truth, score > 3, labels=[False, True]))
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_real_scores_are_compared_as_a_threshold_does(dtype: str, threshold: float) -> None:
+    """A threshold is cast to the scores' dtype first: a score that is equal to it then is not above it."""
+    score = np.array([threshold, 1 - threshold, 0.05], dtype)
+    _, confusion = count_scores(score, np.ones(3, bool), ONE, threshold)
+    assert confusion[1, 1] == np.count_nonzero(between(score, above=threshold))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.1])

@@ -83,6 +83,16 @@ CASES = [
         name="classes without a mask",
     ),
     Case(
+        "grow",
+        lambda n: [
+            op("threshold", above=145),
+            op("label"),
+            op("grow", iterations=2, footprint=[[0, 1, 1], [0] * 3, [0] * 3]),
+        ],
+        lambda x: grown(bright(x), np.array([[0, 1, 1], [0] * 3, [0] * 3], bool)[(None,) * (x.ndim - 2)], 2),
+        name="a footprint that is not symmetric",
+    ),
+    Case(
         "guarded_threshold",
         lambda n: [op("guarded_threshold", values=(110, 140), guard=12, reach=4)],
         lambda x: guarded(x, (110, 140), 12, 4),
