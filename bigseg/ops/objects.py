@@ -161,7 +161,7 @@ def same_components(field: Field, connectivity: int) -> Seen | None:
 
 
 def by_label(field: Field, site: Site) -> Seen:
-    """The objects of a label image: a known set of components, or one by equal values."""
+    """The objects of a label image: a known set of components, or one by equal values, all but 0."""
     if isinstance(field.tag, Seen) and field.tag.kind == "labels":
         return field.tag
     objects = Objects.of(field, site, Foreground(), 1, identity="equal")
