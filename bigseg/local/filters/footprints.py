@@ -66,9 +66,18 @@ def reaches(radii: Sequence[float]) -> tuple[int, ...]:
     """
     if not all(0 <= r < np.inf for r in radii):
         raise ParameterError(f"radius {tuple(radii)}: expected finite values of 0 or more")
-    halves = tuple(int(r * (1 + _SLACK)) for r in radii)
+    halves = whole(radii)
     _of_length([2 * half + 1 for half in halves])
     return halves
+
+
+def whole(lengths: Sequence[float]) -> tuple[int, ...]:
+    """Whole voxels in lengths, of any size.
+
+    >>> whole((1.8, 5000, 0.3 / 0.1))
+    (1, 5000, 3)
+    """
+    return tuple(int(length * (1 + _SLACK)) for length in lengths)
 
 
 def ball(radii: Sequence[float]) -> Footprint:
