@@ -271,8 +271,8 @@ class _Parser:
         value: float = float(digits)
         if not math.isfinite(value):
             self._fail(token, f"the number {digits} is too large")
-        if value.is_integer() and abs(value) <= 2**53 and digits.isdigit():
-            value = int(value)
+        if digits.isdigit() and int(digits) < 2**64:  # as far as integers of a volume go, with every digit
+            value = int(digits)
         if not unit:
             return Node("number", token.at, sign * value)
         word = unit.rstrip("^23²³")

@@ -164,7 +164,7 @@ class _Worth:
             return (np.logical_and if node.what == "and" else np.logical_or)(first, rest[0])
         if node.what == "where":
             condition = self._truth(node.parts[0])
-            return np.where(condition, *self._alike(node.parts[1:]))
+            return np.where(condition, *self._alike(node, node.parts[1:]))
         if node.what in ("min", "max", "clip"):
             return self._extreme(node)
         numbers = [self._real(self.of(part)) for part in node.parts]
@@ -193,19 +193,25 @@ class _Worth:
             result = holds if result is None else np.logical_and(result, holds)
         return result
 
-    def _alike(self, parts: tuple[Node, ...]) -> list[Array]:
+    def _alike(self, node: Node, parts: tuple[Node, ...]) -> list[Array]:
         """Values to choose from, in one dtype: bool, integers that hold them all, or the float of arithmetic."""
         values = [self.of(part) for part in parts]
-        if not any(isinstance(value, float) or getattr(value, "dtype", np.dtype(int)).kind == "f" for value in values):
-            kinds = [np.min_scalar_type(v) if isinstance(v, int) else v.dtype for v in values]
-            dtype = np.result_type(*kinds)
-            if dtype.kind in "biu":
-                return [np.asarray(value, dtype) for value in values]
-        return [np.asarray(self._real(value)) for value in values]
+        if any(isinstance(value, float) or getattr(value, "dtype", np.dtype(int)).kind == "f" for value in values):
+            return [np.asarray(self._real(value)) for value in values]
+        dtype = _common(values)
+        if dtype is None:
+            found = ", ".join(str(value if isinstance(value, int) else value.dtype) for value in values)
+            fail(
+                self.text,
+                node.at,
+                f"no integer dtype holds all of {found}, and floats would round them: expected uint64 without negative "
+                "numbers or signed integers; write `* 1.0` where rounding does not matter",
+            )
+        return [np.asarray(value, dtype) for value in values]
 
     def _extreme(self, node: Node) -> Array:
         """Least or greatest; adding zero gives both zeros one sign, where vector units and others differ."""
-        values = self._alike(node.parts)
+        values = self._alike(node, node.parts)
         if node.what == "clip":
             found = np.minimum(np.maximum(values[0], values[1]), values[2])
         else:
@@ -221,6 +227,23 @@ class _Worth:
         for _ in range(exponent - 1):
             result = np.multiply(result, value)
         return result
+
+
+def _common(values: Sequence[Any]) -> np.dtype[Any] | None:
+    """The smallest dtype, bool or integers, that holds arrays and Python's integers; None where there is none.
+
+    >>> _common([np.zeros(1, "uint64"), 2**63]), _common([np.zeros(1, "int64"), 2**63 - 1])
+    (dtype('uint64'), dtype('int64'))
+    """
+    numbers = [value for value in values if isinstance(value, int)]
+    arrays = [value.dtype for value in values if not isinstance(value, int)]
+    dtype = np.result_type(*arrays, *map(np.min_scalar_type, numbers))
+    if dtype.kind in "biu":
+        return dtype
+    wide = np.dtype(np.int64)  # 2**32 and more are uint64 by themselves, though int64 may hold them
+    info = np.iinfo(wide)
+    fits = all(np.can_cast(kind, wide) for kind in arrays) and all(info.min <= n <= info.max for n in numbers)
+    return wide if fits else None
 
 
 def power_of(expression: Expression, powers: Mapping[str, int | None]) -> float | None:

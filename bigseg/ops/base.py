@@ -11,9 +11,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
+from numbers import Integral
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    SerializeAsAny,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic import Field as Parameter
 
 from bigseg.engine.field import Array, Field, Reduction, Values, Visit
@@ -24,8 +33,17 @@ from bigseg.storage.units import parse_power, voxel_count, voxels
 
 REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([\w-]+)\}$")
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE.pattern)]
-Number = float | Reference
-"""A number, or ``${step.key}``: a value that an earlier step computes."""
+
+
+def _every_digit(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+    """An integer of up to 64 bits whose last digits float64 cannot hold, as it is; all else checked as usual."""
+    if isinstance(value, Integral) and abs(int(value)) < 2**64 and int(float(value)) != int(value):
+        return int(value)
+    return checked(value)
+
+
+Number = Annotated[float | Reference, WrapValidator(_every_digit), SerializeAsAny()]
+"""A number, or ``${step.key}``: a value that an earlier step computes. An int only where float64 would round it."""
 Length = float | str
 """A length in voxels, or with a unit: ``"2.5 um"``."""
 Lengths = Length | tuple[Length, ...]

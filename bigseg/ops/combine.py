@@ -82,9 +82,9 @@ class Combine(LocalOp):
     Names are the ids under ``from`` (``x0``, ``x1`` … also stand for them, in order); values of earlier steps are
     ``${step.key}``. ``+ - * / // %`` and ``** n`` convert to float32 first (integers up to 2**24 are exact, masks
     are 0 and 1) and give float32; comparisons, ``and or not`` (also ``& | ~``) give a mask; names alone, ``where``,
-    ``min``, ``max`` and ``clip`` keep integers and labels as they are; also ``abs`` and ``sqrt``. ``dtype`` casts the
-    result: rounded, halves to even, and clipped. Infinite results are refused. Depth 0. Cost: about 1 ns a voxel
-    a core, and 0.4 for each operation.
+    ``min``, ``max`` and ``clip`` keep integers and labels as they are (uint64 with signed ones: refused); also
+    ``abs`` and ``sqrt``. ``dtype`` casts the result: rounded, halves to even, and clipped. Infinite results are
+    refused. Depth 0. Cost: about 1 ns a voxel a core, and 0.4 for each operation.
 
     >>> import numpy as np, bigseg
     >>> bigseg.combine("where(mask, a - b, 0)", a=np.array([[5, 9]]), b=np.array([[7, 2]]), mask=np.array([[1, 1]]) > 0)

@@ -68,7 +68,7 @@ class GuardedThreshold(LocalOp):
     @classmethod
     def _rising(cls, values: tuple[Number, ...]) -> tuple[Number, ...]:
         for low, high in pairwise(values):
-            if isinstance(low, float) and isinstance(high, float) and not low < high:
+            if not isinstance(low, str) and not isinstance(high, str) and not low < high:
                 raise ValueError(f"expected rising values, found {low:g} before {high:g}")
         return values
 

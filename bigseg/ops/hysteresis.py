@@ -76,7 +76,7 @@ class Hysteresis(Op):
 
     @model_validator(mode="after")
     def _ordered(self) -> Hysteresis:
-        if isinstance(self.low, float) and isinstance(self.high, float) and self.low > self.high:
+        if not isinstance(self.low, str) and not isinstance(self.high, str) and self.low > self.high:
             raise ValueError(f"expected low <= high, found low {self.low} and high {self.high}")
         if self.iterations is None and (self.footprint is not None or self.radius is not None):
             raise ValueError("expected `footprint` and `radius` with `iterations`; those of the opening stand in it")

@@ -204,5 +204,5 @@ def _known(values: Sequence[Number]) -> list[float]:
     for value in values:
         if isinstance(value, str):
             raise ParameterError(f"multi_threshold {value}: the value is not computed yet")
-        found.append(float(value))
+        found.append(value)
     return found

@@ -22,9 +22,10 @@ from bigseg.engine.field import Array, Field, Reduction, Values, Workspace
 from bigseg.errors import ParameterError
 from bigseg.grid import Grid
 from bigseg.local.objects.keyed_rows import Rows, summed
-from bigseg.local.objects.neighbours import NOBODY, SLACK, Cloud, Neighbours
+from bigseg.local.objects.neighbours import SLACK, Cloud, Neighbours
 from bigseg.ops.base import Length, Site
 from bigseg.ops.components.region_tables import TableRequest
+from bigseg.ops.components.volume import label_dtype
 from bigseg.ops.keyed import TOGETHER, Share, Source, TableOp, keyed_table, part_of
 from bigseg.ops.objects import by_label, refuse_masks
 from bigseg.storage.partitions import batches
@@ -177,7 +178,7 @@ class Search:
     def _rows(self, mine: Cloud, best: Neighbours) -> Rows:
         """Rows of label, rank, nearest label, bits of the distance."""
         distance = np.sqrt(best.squares)
-        kept = (best.labels != NOBODY) & (distance <= self.limit)
+        kept = np.isfinite(distance) & (distance <= self.limit)
         rank = np.broadcast_to(np.arange(1, self.k + 1, dtype=np.uint64), kept.shape)
         label = np.broadcast_to(mine.labels[:, np.newaxis], kept.shape)
         return np.stack([label[kept], rank[kept], best.labels[kept], distance[kept].view(np.uint64)])
@@ -255,8 +256,7 @@ class Nearest(TableOp):
         search = Search(f"{site.name}.search", spread.name, axis, spec.ndim, self.k, self._limit(spec), slab, share)
         points = Reduction(spread.name, (seen.objects.written,), spread)
         found = Reduction(search.name, (points,), search)
-        small = spec.dtype.kind == "u" and spec.dtype.itemsize <= 4
-        layout = NearestColumns("uint32" if small else "uint64", spec.unit)
+        layout = NearestColumns(label_dtype(spec), spec.unit)
         return keyed_table(site.name, [Source(search.name, TOGETHER)], [found], 2, layout, share=share)
 
     def _limit(self, spec: Spec) -> float:

@@ -63,10 +63,12 @@ class Label(Op):
         seen = same_components(field, self.connectivity)
         if seen is not None and seen.kind == "mask" and not (self.background or self.periodic):
             return seen.objects.field(site, View(seen.view.shown, seen.view.shown), "labels", self.dtype)
-        if self.background and not np.can_cast(np.min_scalar_type(self.background), field.spec.dtype):
+        dtype = field.spec.dtype
+        least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not least <= self.background <= most:
             raise ParameterError(
-                f"step {site.name!r}: background {self.background} is no value of {field.spec.dtype}, the dtype of "
-                f"{field.name!r}"
+                f"step {site.name!r}: background {self.background} is no value of {dtype}, the dtype of "
+                f"{field.name!r}: expected {least} to {most}"
             )
         foreground = Foreground(background=self.background)
         identity: Identity = "valued" if self.multivalued else "touching"
@@ -161,7 +163,7 @@ def same_components(field: Field, connectivity: int) -> Seen | None:
 
 
 def by_label(field: Field, site: Site) -> Seen:
-    """The objects of a label image: a known set of components, or one by equal values."""
+    """The objects of a label image: a known set of components, or one by equal values, all but 0."""
     if isinstance(field.tag, Seen) and field.tag.kind == "labels":
         return field.tag
     objects = Objects.of(field, site, Foreground(), 1, identity="equal")

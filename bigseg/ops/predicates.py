@@ -12,6 +12,7 @@ from pydantic import Field as Parameter
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
 from bigseg.local.expression import MOST_CHARACTERS, Expression, references
+from bigseg.local.filters.footprints import whole
 from bigseg.ops.base import Lengths, Masking, Op, Site, Size, in_count, in_voxels
 from bigseg.ops.components.choosing import View
 from bigseg.ops.components.conditions import Chosen, Inside, Largest, read_expression, second_columns
@@ -104,7 +105,7 @@ class ClearBorder(Op):
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """One more condition on a known set of components, or on a new one."""
         (field,) = inputs
-        margin = tuple(int(reach) for reach in in_voxels(self.buffer_size, field.spec, "buffer_size"))
+        margin = whole(in_voxels(self.buffer_size, field.spec, "buffer_size"))
         seen = find_objects(field, site, self.connectivity, self.op)
         return keep(seen, site, Inside(field.spec.shape, margin), self.relabel)
 

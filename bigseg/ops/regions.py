@@ -22,6 +22,7 @@ from bigseg.ops.objects import by_label, names_of, refuse_masks
 class Regions(Op):
     """A table of objects: one row each, as Parquet, measured in the passes that label them.
 
+    One row a value that is not 0, negative ones (which scikit-image leaves out) last and ``label`` of their sign.
     Columns are named as skimage.measure.regionprops_table names them. Lengths are in the volume's unit (without one in
     voxels), ``area`` stands for the volume of 3-D objects, axes are z, y, x from 0.
 

@@ -13,6 +13,7 @@ from bigseg.engine.field import Array
 from bigseg.errors import ParameterError
 from bigseg.grid import Shape
 from bigseg.local.filters import bilateral, nonlocal_means, total_variation
+from bigseg.local.filters.footprints import within_limit
 from bigseg.ops.base import Lengths, LocalOp, Number, in_voxels
 from bigseg.storage.spec import Spec
 
@@ -83,8 +84,9 @@ class Bilateral(Restoration):
 
     def _window(self, spec: Spec) -> tuple[int, ...]:
         if self.window is None:
-            return tuple(bilateral.bilateral_window(s) for s in in_voxels(self.sigma_spatial, spec, "sigma_spatial"))
-        return per_axis(self.window, spec, "window")
+            sigmas = in_voxels(self.sigma_spatial, spec, "sigma_spatial")
+            return within_limit([bilateral.bilateral_window(s) for s in sigmas])
+        return within_limit(per_axis(self.window, spec, "window"))
 
     def depth(self, spec: Spec) -> Shape:
         """Half the window."""
@@ -153,10 +155,12 @@ class NonLocalMeans(Restoration):
         return distance
 
     def _patch(self, spec: Spec) -> tuple[int, ...]:
-        return per_axis(self.patch_size, spec, "patch_size")
+        return within_limit(per_axis(self.patch_size, spec, "patch_size"))
 
     def _distance(self, spec: Spec) -> tuple[int, ...]:
-        return per_axis(self.patch_distance, spec, "patch_distance")
+        distance = per_axis(self.patch_distance, spec, "patch_distance")
+        within_limit([2 * d + 1 for d in distance])
+        return distance
 
     def depth(self, spec: Spec) -> Shape:
         """The search, and half a patch around its end."""

@@ -250,7 +250,7 @@ class ThresholdByObjects(Op):
     def _one_wish(self) -> ThresholdByObjects:
         if self.objects is not None and self.fraction is not None:
             raise ValueError("expected `objects` or `fraction`, found both")
-        if isinstance(self.low, float) and isinstance(self.high, float) and not self.low < self.high:
+        if isinstance(self.low, (int, float)) and isinstance(self.high, (int, float)) and not self.low < self.high:
             raise ValueError(f"expected low < high, found low {self.low} and high {self.high}")
         return self
 

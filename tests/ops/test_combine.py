@@ -63,6 +63,26 @@ def test_refusals_by_name(expression: str, arrays: dict[str, np.ndarray], said: 
         bigseg.combine(expression, **arrays)
 
 
+def test_integers_of_64_bits_stay_as_they_are() -> None:
+    """A dtype that holds all integers is taken where there is one, else the step is refused: never a float."""
+    mask, name = np.array([[True, False]]), 2**40 + 1
+    labels, signed = np.full((1, 2), name, "uint64"), np.full((1, 2), -name, "int64")
+    found = bigseg.combine("where(m, a, 0)", m=mask, a=labels)
+    assert (found.dtype, found.tolist()) == (np.dtype("uint64"), [[name, 0]])
+    found = bigseg.combine(f"max(a, {name})", a=signed)
+    assert (found.dtype, found.tolist()) == (np.dtype("int64"), [[name, name]])
+    assert bigseg.combine(f"a == {2**53 + 1}", a=np.array([[2**53, 2**53 + 1]])).tolist() == [[False, True]]
+    for expression, arrays in {
+        "where(m, a, -1)": {"m": mask, "a": labels},
+        "max(a, b)": {"a": labels, "b": signed},
+        "clip(a, -1, b)": {"a": signed, "b": labels},
+        f"min(a, {2**63})": {"a": signed},
+    }.items():
+        with pytest.raises(PipelineError, match="no integer dtype holds all of "):
+            bigseg.combine(expression, **arrays)
+    assert bigseg.combine("where(m, a, -1.0)", m=mask, a=labels).dtype == np.float32
+
+
 def test_more_refusals() -> None:
     """Values of steps outside of a pipeline, nothing to combine, axes in another order, a dtype that is none."""
     with pytest.raises(ParameterError, match="no values of steps"):

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import filters
 
+import bigseg
 from bigseg.engine.cluster.executor import DaskExecutor
+from bigseg.errors import ParameterError
 from bigseg.ops.registry import OPS
 from bigseg.pipeline.pipeline import Pipeline
 from tests.volumes import store
@@ -210,3 +212,15 @@ def test_scipys_own_label_tests() -> None:
     answered = [line for line in done.stdout.splitlines() if line.startswith("bigseg answered ")]
     assert answered, done.stdout[-2000:]
     assert int(answered[0].split()[2]) >= 20
+
+
+@pytest.mark.parametrize(
+    ("dtype", "background"), [("int16", 1000), ("int8", -128), ("int64", 2**62), ("uint64", 2**64 - 1), ("bool", 1)]
+)
+def test_any_value_of_the_dtype_can_be_the_background(dtype: str, background: int) -> None:
+    """Whatever an image can hold can be its background; other numbers are refused with the range."""
+    image = np.full((2, 5), background, np.uint8 if dtype == "bool" else dtype).astype(dtype)
+    image[0, 1] = image[1, 3] = 0
+    assert bigseg.label(image, background=background).tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 2, 0]]
+    with pytest.raises(ParameterError, match=rf"is no value of {dtype}.*: expected .* to "):
+        bigseg.label(image, background=2**64)

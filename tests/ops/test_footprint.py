@@ -103,6 +103,23 @@ def test_parameters_that_do_not_fit_the_volume_are_refused(parameters: dict[str,
         OPS["opening"](footprint=[[[1]]]).depth(IMAGE)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "said"),
+    [
+        ("gaussian", {"sigma": 1e12}, "sigma 1e.12: expected at most 262144 voxels"),
+        ("difference_of_gaussians", {"low_sigma": 1, "high_sigma": 1e12}, "expected at most 262144"),
+        ("bilateral", {"sigma_color": 1, "sigma_spatial": 1e12}, "expected 134217728 at most"),
+        ("bilateral", {"sigma_color": 1, "window": 10**12 + 1}, "expected 134217728 at most"),
+        ("non_local_means", {"h": 1, "patch_distance": 10**12}, "expected 134217728 at most"),
+        ("non_local_means", {"h": 1, "patch_size": 10**12 + 1}, "expected 134217728 at most"),
+    ],
+)
+def test_filters_wider_than_any_volume_are_refused(name: str, parameters: dict[str, Any], said: str) -> None:
+    """A width that no memory holds is refused with the most there is, not met by a MemoryError."""
+    with pytest.raises(ParameterError, match=said):
+        OPS[name](**parameters).depth(IMAGE)
+
+
 @pytest.mark.parametrize("percentile", [-1, 100.5, float("nan")])
 def test_percentiles_beyond_100_are_refused(percentile: float) -> None:
     """Percentiles lie between 0 and 100."""

@@ -248,3 +248,26 @@ def test_memory_is_what_is_stated(name: str, parameters: dict[str, Any], dtype: 
     stated = local.memory(spec, outer, inner)
     assert taken <= stated + (32 << 10)
     assert stated <= 1.3 * taken + (512 << 10)
+
+
+def test_integers_beyond_2_to_the_53_keep_their_digits() -> None:
+    """Thresholds and limits that float64 would round are compared digit by digit, and stand so in files."""
+    step = 2**53
+    image = np.array([[step, step + 1, step + 2]], "int64")
+    assert bigseg.threshold(image, above=step + 1).tolist() == [[False, False, True]]
+    assert bigseg.threshold(image, below=np.int64(step + 1)).tolist() == [[True, False, False]]
+    assert bigseg.clip(image, high=step + 1).tolist() == [[step, step + 1, step + 1]]
+    assert bigseg.multi_threshold(image, values=(step, step + 1)).tolist() == [[1, 2, 2]]
+    assert bigseg.hysteresis(image, low=step + 1, high=step + 1).tolist() == [[False, False, True]]
+    assert bigseg.hysteresis(image[:, :2], low=step - 1, high=step).all()  # a whole float is compared so, too
+    assert not bigseg.hysteresis(image[:, :1], low=step - 1, high=step).any()
+    threshold = op("threshold", above=step + 1)
+    assert type(threshold).model_validate_json(threshold.model_dump_json()).above == step + 1
+    with pytest.raises(ValueError, match="expected low <= high"):
+        op("hysteresis", low=step + 1, high=step)
+
+
+def test_other_integers_are_the_numbers_they_were() -> None:
+    """An integer that float64 holds is still a float, so that pipelines and fingerprints stay as they are."""
+    assert op("threshold", above=100).model_dump_json() == '{"above":100.0,"below":null}'
+    assert isinstance(op("threshold", above=2**60).above, float)

@@ -94,6 +94,17 @@ def physical(array: np.ndarray) -> xr.DataArray:
     return xr.DataArray(array, dims=dims, attrs={"spacing": (2.0, 0.5, 0.5)[-array.ndim :], "unit": "micrometer"})
 
 
+def test_an_edge_of_three_voxels_is_not_two() -> None:
+    """0.3 um of voxels of 0.1 um are 3 voxels, though the quotient is a little less."""
+    array = np.zeros((17, 17), bool)
+    array[3, 8] = array[8, 8] = True  # the first has three voxels between it and the edge
+    fine = xr.DataArray(array, dims=("y", "x"), attrs={"spacing": (0.1, 0.1), "unit": "micrometer"})
+    for buffer_size in ("0.2 um", 2):
+        assert np.count_nonzero(bigseg.clear_border(fine, buffer_size=buffer_size)) == 2
+    for buffer_size in ("0.3 um", 3):
+        assert np.count_nonzero(bigseg.clear_border(fine, buffer_size=buffer_size)) == 1
+
+
 def test_sizes_and_numbers_with_units() -> None:
     """Sizes are rounded to the voxels that reach them; units convert, and mean what they say."""
     array = np.zeros((5, 8, 9), bool)

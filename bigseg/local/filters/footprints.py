@@ -39,7 +39,7 @@ MOST = 1 << 27
 """Voxels of a footprint's box: 512 along each of three axes."""
 
 
-def _of_length(lengths: Sequence[int]) -> tuple[int, ...]:
+def within_limit(lengths: Sequence[int]) -> tuple[int, ...]:
     """Lengths of a footprint that can be held in memory."""
     if prod(lengths) > MOST:
         shown = " x ".join(f"{n:.6g}" for n in lengths)
@@ -55,7 +55,7 @@ def box(size: Sequence[int]) -> Footprint:
     """
     if any(n < 1 or n % 2 == 0 for n in size):
         raise ParameterError(f"size {tuple(size)}: expected odd widths of 1 or more")
-    return np.ones(_of_length(size), bool)
+    return np.ones(within_limit(size), bool)
 
 
 def reaches(radii: Sequence[float]) -> tuple[int, ...]:
@@ -66,9 +66,18 @@ def reaches(radii: Sequence[float]) -> tuple[int, ...]:
     """
     if not all(0 <= r < np.inf for r in radii):
         raise ParameterError(f"radius {tuple(radii)}: expected finite values of 0 or more")
-    halves = tuple(int(r * (1 + _SLACK)) for r in radii)
-    _of_length([2 * half + 1 for half in halves])
+    halves = whole(radii)
+    within_limit([2 * half + 1 for half in halves])
     return halves
+
+
+def whole(lengths: Sequence[float]) -> tuple[int, ...]:
+    """Whole voxels in lengths, of any size.
+
+    >>> whole((1.8, 5000, 0.3 / 0.1))
+    (1, 5000, 3)
+    """
+    return tuple(int(length * (1 + _SLACK)) for length in lengths)
 
 
 def ball(radii: Sequence[float]) -> Footprint:

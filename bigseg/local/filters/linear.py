@@ -26,6 +26,8 @@ from bigseg.local.filters.reflect import Array, mirror_row, reach, rows_of, shap
 
 Float32 = NDArray[np.float32]
 
+MOST = 1 << 20
+"""Voxels to either side that a Gaussian reads at most: as many as no volume has, and a kernel of 16 MiB."""
 _STRIP = 256  # rows of a plane in work at once: 256 x 272 voxels of float32 fill a quarter of 1 MiB of L2
 
 
@@ -34,8 +36,15 @@ def gaussian_radius(sigma: float, truncate: float = 4.0) -> int:
 
     >>> [gaussian_radius(s) for s in (0, 0.3, 1, 2.5)]
     [0, 1, 4, 10]
+
+    Raises
+    ------
+    ParameterError : a radius beyond `MOST`.
     """
-    return int(truncate * float(sigma) + 0.5)
+    radius = truncate * float(sigma) + 0.5
+    if not radius < MOST + 1:
+        raise ParameterError(f"sigma {sigma:g}: expected at most {MOST / truncate:g} voxels")
+    return int(radius)
 
 
 def gaussian_kernel(sigma: float, truncate: float = 4.0) -> Float32 | None:

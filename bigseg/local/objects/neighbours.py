@@ -24,7 +24,7 @@ NOBODY = np.uint64(np.iinfo(np.uint64).max)
 class Neighbours(NamedTuple):
     """The k nearest of each point: labels and squares of distances, (points, k), by distance, then label.
 
-    Where there are fewer, the label is 2**64 - 1 and the square is infinite.
+    Where there are fewer, the square is infinite, and the label 2**64 - 1, which may be one, too.
     """
 
     labels: Labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil, floor
 from typing import Literal, Protocol
 
 import numpy as np
@@ -44,6 +45,11 @@ class Condition:
     def holds(self, rows: Rows, among: Array) -> Array:
         """For which rows it holds; above and below are strict, floats at the column's precision."""
         column = rows[self.column]
-        value = column.dtype.type(self.value) if column.dtype.kind == "f" else self.value
+        value = column.dtype.type(self.value) if column.dtype.kind == "f" else self._whole()
         compare = {"at least": np.greater_equal, "at most": np.less_equal, "above": np.greater, "below": np.less}
         return np.asarray(compare[self.relation](column, value))
+
+    def _whole(self) -> int:
+        """The value moved to an integer, which integers are compared with digit by digit, not as floats."""
+        assert not isinstance(self.value, str)
+        return floor(self.value) if self.relation in ("at most", "above") else ceil(self.value)

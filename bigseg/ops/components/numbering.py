@@ -230,7 +230,7 @@ class Ids:
             found = part.read([f"{name}-{view}"]).get(f"{name}-{view}")
             if found is None:
                 return np.zeros(0, np.int64)
-            return np.where(found > 0, found + before, 0) if found.dtype == np.uint32 else found.astype(np.int64)
+            return np.where(found > 0, found + before, 0) if found.dtype == np.uint32 else found
 
         return ids
 
@@ -263,10 +263,10 @@ class Ids:
             yield place, ids[fate + len(done)]
 
     def of_values(self, scratch: Scratch, grid: Grid, values: Array, view: int) -> Array:
-        """Of a label image: the id of each value, 0 where it is not shown."""
+        """Of a label image: the id of each value, 0 where it is not shown; both uint64."""
         bounds = scratch.read(self.shelves.join, 0, ["bounds"])["bounds"]
-        where = np.searchsorted(bounds, values, "right") - 1
-        ids = np.zeros(len(values), np.int64)
+        where = np.searchsorted(bounds, values) - 1
+        ids = np.zeros(len(values), np.uint64)
         for interval in np.unique(where).tolist():
             known = done_rows(scratch, self.shelves.join, 1 + interval, interval, ["value"])["value"]
             mine = where == interval

@@ -106,7 +106,7 @@ class WriteTables:
             ids = ids_of(name)
             rows = done_rows(space.scratch, stage, number, interval, known) if ids.any() else {}
             if rows:
-                parts.append({key: column[ids > 0] for key, column in rows.items()} | {"id": ids[ids > 0]})
+                parts.append({key: column[ids != 0] for key, column in rows.items()} | {"id": ids[ids != 0]})
         return stacked(parts)
 
     def _columns(self, request: TableRequest, rows: Rows, chosen: Array) -> Rows:

@@ -2,6 +2,9 @@
 
 Each block keeps one row a value. The values of all blocks are cut into ranges that hold about as many rows each, and a
 task adds up the rows of one range: its memory depends on `TOGETHER`, not on the number of objects.
+
+Any value but 0 is a label. Values are kept as uint64, negative ones by their 64 bits, so that these come last. A range
+does not hold the bound at which it begins, but that at which it ends: from 0, which is no label, to 2**64 - 1.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ class JoinValues:
         cut = space.scratch.read(self.name, 0)
         low, high = cut["bounds"][unit - 1 : unit + 1]
         least, greatest = cut["spans"]
-        there = np.flatnonzero((least < high) & (greatest >= low))  # labels in raster order: a few layers of blocks
+        there = np.flatnonzero((least <= high) & (greatest > low))  # labels in raster order: a few layers of blocks
         rows = stacked(self._part(space, number, low, high) for number in there.tolist())
         values = rows.pop("value", np.zeros(0, np.uint64))
         found, group = np.unique(values, return_inverse=True)
@@ -71,9 +74,9 @@ class JoinValues:
         return {}
 
     def _cut(self, space: Workspace) -> Rows:
-        """Where the ranges begin, and the end of the last; the least and the greatest value of each block.
+        """The bounds of the ranges, of which each ends one; the least and the greatest value of each block.
 
-        Ranges begin at quantiles of the samples of all blocks, each with the weight of its block's rows.
+        Ranges end at quantiles of the samples of all blocks, each with the weight of its block's rows.
         """
         parts = [space.scratch.read(self.source, number, ["sample", "n"]) for number in range(len(space.grid))]
         samples = np.concatenate([part["sample"] for part in parts])
@@ -84,7 +87,7 @@ class JoinValues:
         count = ranges(space.grid)
         wanted = np.arange(1, count) / count * (shares[-1] if len(shares) else 0.0)
         inner = samples[order][np.searchsorted(shares, wanted)] if len(samples) else np.zeros(count - 1, np.uint64)
-        last = np.array([np.iinfo(np.uint64).max], np.uint64)  # the end is not in the range: the bound of no label
+        last = np.array([np.iinfo(np.uint64).max], np.uint64)
         none = np.array([np.iinfo(np.uint64).max, 0], np.uint64)
         spans = [part["sample"][[0, -1]] if len(part["sample"]) else none for part in parts]
         return {"bounds": np.concatenate([np.zeros(1, np.uint64), inner, last]), "spans": np.stack(spans, axis=1)}
@@ -93,7 +96,7 @@ class JoinValues:
         """The rows of a block whose values lie in a range."""
         part = space.scratch.open(self.source, number)
         values = part.read(["value"])["value"]
-        start, stop = np.searchsorted(values, [low, high])
+        start, stop = np.searchsorted(values, [low, high], "right")
         return unpaged(part, slice(start, stop)) | {"value": values[start:stop]} if start < stop else {}
 
 

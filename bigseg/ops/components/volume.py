@@ -95,7 +95,7 @@ class Paint:
             ids = self.ids.of_values(visit.scratch, visit.grid, values, self.view)
         else:
             ids = self.ids.of_block(visit.scratch, Tree(visit.grid, self.labelling.periodic), block, self.view)
-        table = np.concatenate([[0], ids])
+        table = np.concatenate([np.zeros(1, ids.dtype), ids])
         table = table != 0 if self.kind == "mask" else table.astype(self.dtype)
         table[0] = self.rest
         out = np.empty(box.shape, table.dtype)
@@ -185,11 +185,14 @@ class Objects:
         most = tuple(self.numbered.get(k, ANY) for k in range(len(views)))
         self.merge.kernel = Total(self.merge.name, rank, most)
         self.down.kernel = HandDown(ids, len(views))
-        wide = spec.dtype.itemsize == 8
-        if labelling.identity != "equal":
-            wide = any(self.numbered[request.view] >= 2**32 for request in self.tables)
-        label = "uint64" if wide else "uint32"
-        self.written.kernel = WriteTables(ids, spec, tuple(self.tables), label)
+        self.written.kernel = WriteTables(ids, spec, tuple(self.tables), self._label())
+
+    def _label(self) -> str:
+        """Dtype of the labels of tables."""
+        if self.labelling.identity == "equal":
+            return label_dtype(self.spec)
+        wide = any(self.numbered[request.view] >= 2**32 for request in self.tables)
+        return "uint64" if wide else "uint32"
 
     def _groups(self) -> tuple[str, ...]:
         """What rows must hold: first voxels wherever more than a count is asked, all of it for a table."""
@@ -286,6 +289,11 @@ class Seen:
         """How many objects it shows, once they are merged."""
         found = values.get(self.objects.merge.name, {}).get(f"objects-{self.objects.view(self.view)}")
         return None if found is None else int(found)
+
+
+def label_dtype(spec: Spec) -> str:
+    """Dtype in which tables hold the labels of a file: of its sign, so that negative labels stay what they are."""
+    return f"{'int' if spec.dtype.kind == 'i' else 'uint'}{64 if spec.dtype.itemsize == 8 else 32}"
 
 
 def depends(on: Field | Reduction, reduction: Reduction) -> bool:
