@@ -85,9 +85,11 @@ def _workers() -> list[psutil.Process]:
 
 
 def _is_worker(item: psutil.Process) -> bool:
-    """Whether a process is a worker that has begun; not Python's resource tracker."""
+    """Whether a process is a worker that has begun: a fork of the server, or one from nothing; not the tracker."""
     with suppress(psutil.Error):
-        return "spawn_main" in " ".join(item.cmdline()) and item.status() != psutil.STATUS_ZOMBIE
+        parent, command = item.parent(), " ".join(item.cmdline())
+        forked = "forkserver" in command and parent is not None and "forkserver" in " ".join(parent.cmdline())
+        return (forked or "spawn_main" in command) and item.status() != psutil.STATUS_ZOMBIE
     return False
 
 
