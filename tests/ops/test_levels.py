@@ -56,6 +56,38 @@ def test_auto_threshold_ends_where_try_all_goes_on(tmp_path: Path) -> None:
         run(tmp_path, array, [{"id": "levels", "op": "auto_threshold", "method": "minimum"}])
 
 
+def test_float_images_of_a_narrow_range_have_histograms_and_thresholds(tmp_path: Path) -> None:
+    """Where float32 has no 256 values between the extremes, bins are float64: nothing ends for want of a table."""
+    low, high = np.float32(1e9), np.float32(1e9 + 64)
+    array = np.repeat(np.array([low, high], np.float32), [6, 3])
+    steps = [{"op": "histogram"}, {"op": "try_all"}, {"op": "auto_threshold", "method": ["li", "mean", "otsu"]}]
+    found = run(tmp_path, array[np.newaxis], steps, (1, 9))
+    table = found.tables["histogram"]
+    assert table["count"].tolist() == [6, *[0] * 254, 3]
+    assert table["value"].tolist() == pytest.approx(np.linspace(1e9 + 0.125, 1e9 + 63.875, 256), abs=1e-6)
+    assert found.values["histogram"]["mean"] == array.mean(dtype=float)
+    levels = found.values["auto_threshold"]
+    assert levels["mean"] == pytest.approx(array.mean(dtype=float))
+    assert all(float(low) < levels[name] < float(high) for name in ("li", "otsu"))
+    assert found.values["try_all"]["fractions"]["li"] == pytest.approx(1 / 3)
+    matched = bigseg.match_illumination(array[np.newaxis], target=(0, 1), method="modes")
+    assert np.ptp(matched) == pytest.approx(1, abs=0.01)
+
+
+def test_a_constant_float_image_is_treated_as_one_of_integers(tmp_path: Path) -> None:
+    """Its histogram is one bin and its statistics are exact; methods that need two values fail by name."""
+    array = np.full((3, 3), 1e9, np.float32)
+    found = run(tmp_path, array, [{"op": "histogram"}, {"op": "try_all"}], (3, 3))
+    values = found.values["histogram"]
+    assert {values[key] for key in ("min", "max", "mean", "p1", "p99")} == {1e9}
+    assert values["std"] == 0
+    assert found.tables["histogram"]["count"].tolist() == [9]
+    assert found.values["try_all"]["failed"].keys() == set(ALL)
+    for method in ("li", "mean"):
+        with pytest.raises(ValuesError, match=f"step 'auto_threshold': {method} needs at least 2 different values"):
+            run(tmp_path, array, [{"op": "auto_threshold", "method": method}], (3, 3))
+
+
 def test_all_methods_at_once(tmp_path: Path) -> None:
     """`method: all` gives every key that a step may refer to."""
     array = image(2, "uint8")
