@@ -14,7 +14,9 @@ from scipy import ndimage
 from skimage import filters
 
 import bigseg
+from bigseg.engine.field import Field
 from bigseg.errors import ParameterError, PipelineError, ValuesError
+from bigseg.ops.base import Site
 from bigseg.ops.guarded import GuardedThreshold
 from bigseg.ops.levels import ALL
 from bigseg.pipeline.pipeline import Pipeline
@@ -86,6 +88,32 @@ def test_a_constant_float_image_is_treated_as_one_of_integers(tmp_path: Path) ->
     for method in ("li", "mean"):
         with pytest.raises(ValuesError, match=f"step 'auto_threshold': {method} needs at least 2 different values"):
             run(tmp_path, array, [{"op": "auto_threshold", "method": method}], (3, 3))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_integers_of_64_bits_have_a_range_and_no_histogram(tmp_path: Path, dtype: str) -> None:
+    """Their histogram is min and max, digit by digit; what needs bins is refused when it is built, naming the step."""
+    array = np.array([[5, 2**60 + 1, 7]], dtype)
+    found = run(tmp_path, array, [{"op": "histogram"}], (1, 2))
+    assert found.values["histogram"] == {"min": 5, "max": 2**60 + 1}
+    assert not found.tables
+    spec = Spec((1, 3), np.dtype(dtype), ("y", "x"), (1.0, 1.0), "")
+    for op in (bigseg.AutoThreshold(), bigseg.TryAll(), bigseg.MatchIllumination(target=(0, 1), method="modes")):
+        with pytest.raises(PipelineError, match=f"step 'levels': 'image' is {dtype}, which has no histogram"):
+            op.build([Field("image", spec, None)], Site("levels"))
+
+
+def test_half_precision_is_compared_as_single() -> None:
+    """hysteresis and threshold_by_objects take float16, and find what they find in float32."""
+    single = ndimage.gaussian_filter(np.random.default_rng(0).random((20, 31)), 1).astype(np.float16).astype(np.float32)
+    half = single.astype(np.float16)
+    more: list[dict[str, Any]] = [{}, {"min_size": 5}, {"seed_min_size": 3}, {"iterations": 2}, {"polarity": "below"}]
+    for parameters in more:
+        found = bigseg.hysteresis(half, low=0.48, high=0.53, **parameters)
+        np.testing.assert_array_equal(found, bigseg.hysteresis(single, low=0.48, high=0.53, **parameters))
+        assert found.any()
+    for parameters in ({}, {"low": 0.4, "high": 0.6}):
+        assert bigseg.threshold_by_objects(half, **parameters) == bigseg.threshold_by_objects(single, **parameters)
 
 
 def test_all_methods_at_once(tmp_path: Path) -> None:
