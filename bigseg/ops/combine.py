@@ -176,3 +176,10 @@ class Combine(LocalOp):
         spec = first.but(dtype=dtype, kind="mask" if dtype.kind == "b" else kind)
         pairs = tuple((name, names[name]) for name in parsed.names)
         return Formula(parsed, pairs, str(dtype), first.ndim, where), spec
+
+
+def as_single(field: Field, site: Site) -> Field:
+    """A field of half precision as float32, which is what the kernels of components read; any other as it is."""
+    if field.spec.dtype != np.float16:
+        return field
+    return Combine(expression="x0", dtype="float32").build([field], Site(f"{site.name}.single"))

@@ -12,6 +12,7 @@ from pydantic import model_validator
 from bigseg.engine.field import Field
 from bigseg.errors import ParameterError
 from bigseg.ops.base import LeastSize, Lengths, Masking, Number, Op, Site, in_count
+from bigseg.ops.combine import as_single
 from bigseg.ops.components.choosing import View
 from bigseg.ops.components.judging import Condition
 from bigseg.ops.components.labelling import Foreground
@@ -35,7 +36,7 @@ class Hysteresis(Op):
     more). With ``iterations`` the result is bounded: not the whole weak component, but n dilations of the strict
     mask by ``footprint`` and ``radius``, each cut to the weak mask. That is local: depth n times the footprint's,
     one pass of about 0.5 ns a voxel and iteration a core, and 3 to 4 ns for each voxel that is taken and voxel of
-    the footprint.
+    the footprint. Half precision is compared as float32.
 
     >>> import numpy as np, bigseg
     >>> image = np.array([[1, 2, 3, 2, 2, 0, 2]], "uint8")
@@ -107,7 +108,7 @@ class Hysteresis(Op):
 
     def build(self, inputs: Sequence[Field], site: Site) -> Field:
         """Components of the weak mask, then those that hold a seed; or seeds, grown within the weak mask."""
-        (field,) = inputs
+        field = as_single(inputs[0], site)
         check_connectivity(self.connectivity, field, site)
         if self.iterations is not None:
             return self._bounded(field, site)

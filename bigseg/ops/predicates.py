@@ -11,6 +11,7 @@ from pydantic import Field as Parameter
 
 from bigseg.engine.field import Field, Reduction
 from bigseg.errors import PipelineError
+from bigseg.local.components.values import COMPARED, SUMMED
 from bigseg.local.expression import MOST_CHARACTERS, Expression, references
 from bigseg.local.filters.footprints import whole
 from bigseg.ops.base import Lengths, Masking, Op, Site, Size, in_count, in_voxels
@@ -22,6 +23,7 @@ from bigseg.ops.components.measures import Measure
 from bigseg.ops.components.volume import Objects, Seen, depends
 from bigseg.ops.hysteresis import check_connectivity
 from bigseg.ops.objects import OBJECT, RELABEL, find_objects, keep, names_of, refuse_floats
+from bigseg.ops.regions import refuse_intensity
 from bigseg.storage.spec import Spec
 
 
@@ -161,7 +163,7 @@ class Select(Op):
         if second_columns(field.spec.ndim).keys() & set(asked.names):
             seen.objects.measure(seen.objects.collect.fields[0], ("second",))
         seen.objects.wait_for(after)
-        measures = _measures(seen, asked, sources)
+        measures = _measures(seen, asked, sources, site)
         return keep(seen, site, Chosen(asked, field.spec, measures), self.relabel)
 
     def _asked(self, spec: Spec, tails: tuple[str, ...], site: Site) -> Expression:
@@ -175,14 +177,23 @@ class Select(Op):
         return asked
 
 
-def _measures(seen: Seen, asked: Expression, sources: Mapping[str, Field]) -> tuple[tuple[str, Measure], ...]:
-    """Have the objects measured as far as an expression asks; ending of the column names, and measure."""
+def _measures(
+    seen: Seen, asked: Expression, sources: Mapping[str, Field], site: Site
+) -> tuple[tuple[str, Measure], ...]:
+    """Have the objects measured as far as an expression asks; ending of the column names, and measure.
+
+    Raises
+    ------
+    PipelineError
+        When a dtype cannot be added up, or not be compared.
+    """
     found: dict[str, int] = {}
     for tail, source in sources.items():
         what = [name for name in ("min", "max") if f"intensity_{name}{tail}" in asked.names]
         if any(f"intensity_{name}{tail}" in asked.names for name in ("mean", "std", "sum")):
             what = ["min", "max", "sum"]
         if what:
+            refuse_intensity(source, site, SUMMED if "sum" in what else COMPARED)
             seen.objects.measure(source, tuple(what))
             found[tail] = seen.objects.collect.fields.index(source)
     items = {item.index: item for item in seen.objects.measures}

@@ -124,13 +124,23 @@ def measure_intensity(objects: Objects, source: Field, site: Site) -> Measure:
     PipelineError
         When its dtype cannot be added up.
     """
-    if source.spec.dtype.kind != "b" and source.spec.dtype.name not in SUMMED:
-        raise PipelineError(
-            f"step {site.name!r}: intensity {source.name!r} is {source.spec.dtype}: expected bool, {', '.join(SUMMED)}"
-        )
+    refuse_intensity(source, site)
     what = ("min", "max", "sum", "centre")
     objects.measure(source, what)
     index = objects.collect.fields.index(source)
     (item,) = [item for item in objects.measures if item.index == index]
     spec = objects.collect.fields[0].spec
     return replace(item, what=what, spacing=spec.spacing, origin=spec.origin)
+
+
+def refuse_intensity(source: Field, site: Site, known: Sequence[str] = SUMMED) -> None:
+    """Intensities are of dtypes whose values can be added up; ``known`` are others where they need not be.
+
+    Raises
+    ------
+    PipelineError
+    """
+    if source.spec.dtype.name not in ("bool", *known):
+        raise PipelineError(
+            f"step {site.name!r}: intensity {source.name!r} is {source.spec.dtype}: expected bool, {', '.join(known)}"
+        )

@@ -23,6 +23,7 @@ from bigseg.errors import ValuesError
 from bigseg.grid import Grid, Shape
 from bigseg.local.components.table import measure
 from bigseg.ops.base import Masking, Number, Op, Site, Size, in_count, value_of
+from bigseg.ops.combine import as_single
 from bigseg.ops.components.labelling import Foreground, Labelling, surface
 from bigseg.ops.components.merging import Join, place_of
 from bigseg.ops.components.superblocks import Node, Tree
@@ -224,6 +225,7 @@ class ThresholdByObjects(Op):
     the volume nearest to it; of equally good ones the lowest threshold. Gives ``threshold``, ``objects``,
     ``fraction``, the warning, and the table ``threshold, objects, fraction``. Cost: one pass of about 1.4 ns a voxel
     and threshold a core (4 in noise), a pass of 1 ns before it where low or high is left out.
+    Half precision is compared as float32.
 
     >>> import numpy as np, bigseg
     >>> found = bigseg.threshold_by_objects(np.array([[9, 2, 8, 0, 7, 3]], "uint8"), low=1, high=9, steps=5)
@@ -256,7 +258,7 @@ class ThresholdByObjects(Op):
 
     def build(self, inputs: Sequence[Field], site: Site) -> Reduction:
         """One pass at all thresholds, joins and counts, the choice."""
-        (field,) = inputs
+        field = as_single(inputs[0], site)
         check_connectivity(self.connectivity, field, site)
         after = list(site.after(self))
         range_of = ""

@@ -14,7 +14,9 @@ from scipy import ndimage
 from skimage import filters
 
 import bigseg
+from bigseg.engine.field import Field
 from bigseg.errors import ParameterError, PipelineError, ValuesError
+from bigseg.ops.base import Site
 from bigseg.ops.guarded import GuardedThreshold
 from bigseg.ops.levels import ALL
 from bigseg.pipeline.pipeline import Pipeline
@@ -54,6 +56,64 @@ def test_auto_threshold_ends_where_try_all_goes_on(tmp_path: Path) -> None:
     array = np.repeat(np.arange(7, dtype=np.uint8), [10, 40, 90, 120, 80, 30, 30]).reshape(20, 20)
     with pytest.raises(ValuesError, match="step 'levels': minimum found one maximum"):
         run(tmp_path, array, [{"id": "levels", "op": "auto_threshold", "method": "minimum"}])
+
+
+def test_float_images_of_a_narrow_range_have_histograms_and_thresholds(tmp_path: Path) -> None:
+    """Where float32 has no 256 values between the extremes, bins are float64: nothing ends for want of a table."""
+    low, high = np.float32(1e9), np.float32(1e9 + 64)
+    array = np.repeat(np.array([low, high], np.float32), [6, 3])
+    steps = [{"op": "histogram"}, {"op": "try_all"}, {"op": "auto_threshold", "method": ["li", "mean", "otsu"]}]
+    found = run(tmp_path, array[np.newaxis], steps, (1, 9))
+    table = found.tables["histogram"]
+    assert table["count"].tolist() == [6, *[0] * 254, 3]
+    assert table["value"].tolist() == pytest.approx(np.linspace(1e9 + 0.125, 1e9 + 63.875, 256), abs=1e-6)
+    assert found.values["histogram"]["mean"] == array.mean(dtype=float)
+    levels = found.values["auto_threshold"]
+    assert levels["mean"] == pytest.approx(array.mean(dtype=float))
+    assert all(float(low) < levels[name] < float(high) for name in ("li", "otsu"))
+    assert found.values["try_all"]["fractions"]["li"] == pytest.approx(1 / 3)
+    matched = bigseg.match_illumination(array[np.newaxis], target=(0, 1), method="modes")
+    assert np.ptp(matched) == pytest.approx(1, abs=0.01)
+
+
+def test_a_constant_float_image_is_treated_as_one_of_integers(tmp_path: Path) -> None:
+    """Its histogram is one bin and its statistics are exact; methods that need two values fail by name."""
+    array = np.full((3, 3), 1e9, np.float32)
+    found = run(tmp_path, array, [{"op": "histogram"}, {"op": "try_all"}], (3, 3))
+    values = found.values["histogram"]
+    assert {values[key] for key in ("min", "max", "mean", "p1", "p99")} == {1e9}
+    assert values["std"] == 0
+    assert found.tables["histogram"]["count"].tolist() == [9]
+    assert found.values["try_all"]["failed"].keys() == set(ALL)
+    for method in ("li", "mean"):
+        with pytest.raises(ValuesError, match=f"step 'auto_threshold': {method} needs at least 2 different values"):
+            run(tmp_path, array, [{"op": "auto_threshold", "method": method}], (3, 3))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_integers_of_64_bits_have_a_range_and_no_histogram(tmp_path: Path, dtype: str) -> None:
+    """Their histogram is min and max, digit by digit; what needs bins is refused when it is built, naming the step."""
+    array = np.array([[5, 2**60 + 1, 7]], dtype)
+    found = run(tmp_path, array, [{"op": "histogram"}], (1, 2))
+    assert found.values["histogram"] == {"min": 5, "max": 2**60 + 1}
+    assert not found.tables
+    spec = Spec((1, 3), np.dtype(dtype), ("y", "x"), (1.0, 1.0), "")
+    for op in (bigseg.AutoThreshold(), bigseg.TryAll(), bigseg.MatchIllumination(target=(0, 1), method="modes")):
+        with pytest.raises(PipelineError, match=f"step 'levels': 'image' is {dtype}, which has no histogram"):
+            op.build([Field("image", spec, None)], Site("levels"))
+
+
+def test_half_precision_is_compared_as_single() -> None:
+    """hysteresis and threshold_by_objects take float16, and find what they find in float32."""
+    single = ndimage.gaussian_filter(np.random.default_rng(0).random((20, 31)), 1).astype(np.float16).astype(np.float32)
+    half = single.astype(np.float16)
+    more: list[dict[str, Any]] = [{}, {"min_size": 5}, {"seed_min_size": 3}, {"iterations": 2}, {"polarity": "below"}]
+    for parameters in more:
+        found = bigseg.hysteresis(half, low=0.48, high=0.53, **parameters)
+        np.testing.assert_array_equal(found, bigseg.hysteresis(single, low=0.48, high=0.53, **parameters))
+        assert found.any()
+    for parameters in ({}, {"low": 0.4, "high": 0.6}):
+        assert bigseg.threshold_by_objects(half, **parameters) == bigseg.threshold_by_objects(single, **parameters)
 
 
 def test_all_methods_at_once(tmp_path: Path) -> None:

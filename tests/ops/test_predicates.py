@@ -94,6 +94,35 @@ def physical(array: np.ndarray) -> xr.DataArray:
     return xr.DataArray(array, dims=dims, attrs={"spacing": (2.0, 0.5, 0.5)[-array.ndim :], "unit": "micrometer"})
 
 
+@pytest.mark.parametrize(
+    ("dtype", "column", "fits"),
+    [
+        ("int64", "intensity_mean", False),
+        ("float64", "intensity_std", False),
+        ("float16", "intensity_max", False),
+        ("int64", "intensity_max", True),
+        ("float64", "intensity_min", True),
+        ("float32", "intensity_mean", True),
+    ],
+)
+def test_intensities_that_cannot_be_measured_are_refused_in_the_plan(
+    tmp_path: Path, dtype: str, column: str, fits: bool
+) -> None:
+    """Sums of 64 bits and extremes of half precision end no run: they are refused before it, as with `regions`."""
+    grey = store(tmp_path / "grey.zarr", np.array([[1, 2, 3]], dtype))
+    mask = store(tmp_path / "mask.zarr", np.array([[True, False, True]]))
+    steps = [Step("bright", bigseg.Select(expression=f"{column} > 2", intensity="grey"), ("mask",))]
+
+    def plan() -> None:
+        Pipeline(steps).plan({"mask": mask, "grey": grey}, workers=0)
+
+    if fits:
+        plan()
+    else:
+        with pytest.raises(PipelineError, match=f"step 'bright': intensity 'grey' is {dtype}: expected bool, uint8"):
+            plan()
+
+
 def test_an_edge_of_three_voxels_is_not_two() -> None:
     """0.3 um of voxels of 0.1 um are 3 voxels, though the quotient is a little less."""
     array = np.zeros((17, 17), bool)

@@ -39,6 +39,9 @@ from bigseg.local.components.words import (
 )
 
 SUMMED = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
+"""Dtypes of `measure_values`."""
+COMPARED = (*SUMMED, "uint64", "int64", "float64")
+"""Dtypes of `extrema`."""
 
 _FIRST_CHUNK = ~np.uint64(15)
 
@@ -165,8 +168,8 @@ def extrema(components: Components, x: Array, which: Literal["min", "max"]) -> A
     [6, 7]
     """
     x = _same_shape(components, x)
-    if x.dtype.kind not in "iuf" or x.dtype.itemsize not in (1, 2, 4, 8) or x.dtype == np.float16:
-        raise ParameterError(f"cannot compare values of dtype {x.dtype}: expected integers, float32 or float64")
+    if x.dtype.name not in COMPARED:
+        raise ParameterError(f"cannot compare values of dtype {x.dtype}: expected one of {', '.join(COMPARED)}")
     if which not in ("min", "max"):
         raise ParameterError(f"which {which!r}: expected 'min' or 'max'")
     flat, strides = readable_rows(x)

@@ -61,6 +61,8 @@ def fine_sums(x: NDArray[Any], lo: float, hi: float) -> FineSums:
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
         raise ParameterError(f"fine sums need finite lo <= hi; got lo={lo}, hi={hi}")
     scale = _TOP / (high - low) if high > low else 0.0
+    if not np.isfinite(scale):  # values that differ by less than 1e-299 are one
+        scale = 0.0
     if x.dtype == np.float16:
         x = x.astype(np.float32)
     found = FineSums(np.zeros(BINS, np.int64), np.zeros(BINS, np.int64))

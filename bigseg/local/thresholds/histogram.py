@@ -146,6 +146,9 @@ def extremes(x: NDArray[Any]) -> Extremes:
 def bin_edges(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Edges of equal bins between two values, exactly as numpy.histogram makes them for an image of `dtype`.
 
+    Where numpy refuses, as a real dtype has no so many values between the two (or cannot hold their difference), the
+    edges are float64: bins for it of an image of float32, else two of its steps wide and reaching beyond both values.
+
     Parameters
     ----------
     lo, hi : least and greatest value counted; equal ones are widened by 0.5 on both sides, as numpy does
@@ -155,12 +158,12 @@ def bin_edges(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.float
 
     Returns
     -------
-    edges : array of bins + 1 rising values, of the image's dtype if it is real, else float64
+    edges : array of bins + 1 rising values, of the image's dtype if it is real and has them, else float64
 
     Raises
     ------
     ParameterError : bins < 1, lo > hi, or a limit that is not finite.
-    ValuesError : the bins would be narrower than the steps of the dtype, or the range overflows it.
+    ValuesError : the range overflows float64.
 
     Examples
     --------
@@ -170,26 +173,31 @@ def bin_edges(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.float
     real = _bin_dtype(np.dtype(dtype))
     with np.errstate(over="ignore"):
         first, last = real.type(lo), real.type(hi)
-        width = last - first
     if bins < 1 or not (np.isfinite(first) and np.isfinite(last) and first <= last):
         raise ParameterError(f"a histogram needs bins >= 1 and finite lo <= hi; got bins={bins}, lo={lo}, hi={hi}")
-    if not np.isfinite(width):
+    for kind in dict.fromkeys((real.type, np.float64)):
+        edges = _equal_edges(kind(first), kind(last), bins)
+        if edges is not None:
+            return edges
+    low, high = float(first), float(last)
+    beyond = bins * float(np.spacing(max(-low, high)))
+    if not np.isfinite((high + beyond) - (low - beyond)):
         raise ValuesError(
-            f"the range {lo} to {hi} overflows {real}; clip or rescale the image, or give a narrower range"
+            f"the range {lo} to {hi} overflows float64; clip or rescale the image, or give a narrower range"
         )
+    return np.linspace(low - beyond, high + beyond, bins + 1)
+
+
+def _equal_edges(first: Any, last: Any, bins: int) -> NDArray[Any] | None:
+    """numpy's edges in the dtype of two values; None where it has none, or they do not rise."""
+    with np.errstate(over="ignore"):
+        if not np.isfinite(last - first):
+            return None
     try:
-        edges = np.histogram_bin_edges(np.empty(0, real), bins, (first, last))
-    except ValueError as error:
-        edges = np.zeros(2, real)
-        cause: ValueError | None = error
-    else:
-        cause = None
-    if not np.all(edges[:-1] < edges[1:]):
-        raise ValuesError(
-            f"{bins} bins between {lo} and {hi} are narrower than the steps of {real}; "
-            "take fewer bins, subtract an offset from the image, or convert it to float64"
-        ) from cause
-    return edges
+        edges = np.histogram_bin_edges(np.empty(0, first.dtype), bins, (first, last))
+    except ValueError:
+        return None
+    return edges if np.all(edges[:-1] < edges[1:]) else None
 
 
 def bin_centers(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -201,8 +209,9 @@ def bin_centers(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.flo
     array([0.125, 0.375, 0.625, 0.875], dtype=float32)
     """
     edges = bin_edges(lo, hi, bins, dtype)
-    centers: NDArray[Any] = (edges[:-1] + edges[1:]) / 2.0
-    return centers
+    with np.errstate(over="ignore"):
+        centers: NDArray[Any] = (edges[:-1] + edges[1:]) / 2.0
+    return centers if np.isfinite(centers).all() else edges[:-1] / 2.0 + edges[1:] / 2.0
 
 
 def bin_counts(x: NDArray[Any], lo: float, hi: float, bins: int = 256) -> NDArray[np.int64]:
@@ -217,8 +226,8 @@ def bin_counts(x: NDArray[Any], lo: float, hi: float, bins: int = 256) -> NDArra
 
     Returns
     -------
-    counts : int64 array of `bins` counts, equal to `numpy.histogram(x, bins, (lo, hi))`; for a real image
-        with lo and hi as scalars of its dtype, as its own least and greatest value are
+    counts : int64 array of `bins` counts, equal to `numpy.histogram(x, bins, (lo, hi))` where numpy has one; for a
+        real image with lo and hi as scalars of its dtype, as its own least and greatest value are
 
     Raises
     ------

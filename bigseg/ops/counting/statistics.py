@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 
 from bigseg.engine.field import Array, Collect, Field, Reduction, Values, Visit, Workspace
-from bigseg.errors import ValuesError
+from bigseg.errors import PipelineError, ValuesError
 from bigseg.grid import Grid, Shape
-from bigseg.local.thresholds.histogram import COUNTED, bin_centers, bin_counts, count_values, extremes, values_of
+from bigseg.local.thresholds.histogram import (
+    BINNED,
+    COUNTED,
+    bin_centers,
+    bin_counts,
+    count_values,
+    extremes,
+    values_of,
+)
 from bigseg.storage.scratch import Arrays
 
 BINS = 256
@@ -178,7 +186,17 @@ def counting(field: Field, name: str, found: Reduction | None = None) -> tuple[R
 
     ``found`` is a reduction that knows the range already: values ``least`` and ``greatest``. Steps that count the
     same field share the first one's counts: its range is the same numbers, whichever reduction found them.
+
+    Raises
+    ------
+    PipelineError
+        When the values are integers of 64 bits, which the float64 of bins cannot tell apart.
     """
+    if field.spec.dtype.name not in (*BINNED, "bool"):
+        raise PipelineError(
+            f"step {name!r}: {field.name!r} is {field.spec.dtype}, which has no histogram: expected bool, "
+            f"{', '.join(BINNED)}; put a rescale step before it"
+        )
     if found is not None:
         field.shared.setdefault("range", found)
     if "counts" not in field.shared:

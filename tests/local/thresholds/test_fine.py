@@ -47,5 +47,7 @@ def test_a_constant_image_fills_one_bin() -> None:
     """Equal ends of the range are no division by zero."""
     counts, values = means_of(fine_sums(np.full((2, 3), 7.5), 7.5, 7.5), 7.5, 7.5)
     assert (counts.tolist(), values.tolist()) == ([6], [7.5])
+    near = np.array([0, 5e-324])  # further apart than any scale reaches
+    assert fine_sums(near, *near).counts[0] == 2
     with pytest.raises(ParameterError, match="lo <= hi"):
         fine_sums(np.zeros(3), 1, 0)
