@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from bigseg.engine.folder import RunFolder
 from bigseg.engine.journal import Unit, read_lines
+from bigseg.engine.lock import refuse_held
 from bigseg.errors import BigsegError, OutputError, StorageError
 from bigseg.grid import Box
 from bigseg.local.digest import crc32_file, digest
@@ -87,6 +88,8 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
     ------
     OutputError
         When there is no run, or no journal of it.
+    LockedError
+        When the run is still running: its files change while they are compared.
     CorruptChunkError
         When the journal itself is damaged.
 
@@ -99,6 +102,7 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
     record = run.read()
     if record is None or not run.journal.exists():
         raise OutputError(f"{folder} holds no run with a journal: expected a folder made by `bigseg run`")
+    refuse_held(run.lock)
     last, finished = _last_lines(run.journal)
     units = sum(len(places) - places.count(0) for places in last.values())
     looks = _Looks(folder, level, finished, below, _images(run, record))
@@ -114,6 +118,8 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
                 found.size += size
                 found.damaged += [Damage(line["s"], line["u"], key, cause) for key, cause in damaged]
             watch(found.units, units)
+    if found.damaged:
+        refuse_held(run.lock)  # a driver that has begun meanwhile changes what was compared
     return found
 
 
@@ -132,8 +138,11 @@ def _last_lines(journal: Path) -> tuple[dict[str, array[int]], bool]:
 
 
 def _counting(journal: Path, last: Mapping[str, array[int]]) -> Iterator[dict[str, Any]]:
-    """The lines that count."""
+    """The lines that count; not those of a driver that has begun meanwhile."""
+    end = max((max(places) for places in last.values()), default=0)
     for offset, line in read_lines(journal):
+        if offset > end:
+            return
         if "u" in line and last[line["s"]][line["u"]] == offset:
             yield line
 
