@@ -181,6 +181,18 @@ def test_verify_as_a_command(runs: Runs, tmp_path: Path, bigseg: Bigseg) -> None
     assert chain.golden(out) == runs.golden
 
 
+def test_a_repair_without_damage_runs_nothing(runs: Runs, tmp_path: Path, bigseg: Bigseg) -> None:  # noqa: F811
+    """As its help says: a run that was interrupted, but not damaged, is continued by its own command."""
+    out = tmp_path / "run"
+    shutil.copytree(runs.folder / "unfinished", out)
+    before = chain.recorded(out)
+    answer: Answer = bigseg("verify", out, "--repair", "--workers", "0")
+    assert answer.code == 0
+    assert "run the same command again to finish it" in answer.out
+    assert chain.recorded(out) == before
+    assert "with none, nothing is run" in " ".join(bigseg("verify", "--help").out.replace("│", " ").split())
+
+
 def test_verify_of_a_volume(tmp_path: Path, bigseg: Bigseg) -> None:  # noqa: F811
     """A volume without a journal is judged by its own checksums; to repair it is refused."""
     np.save(tmp_path / "scan.npy", np.random.default_rng(1).integers(0, 255, (40, 40, 150), np.uint8))
