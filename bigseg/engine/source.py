@@ -11,7 +11,7 @@ import numpy as np
 from bigseg.engine.field import Array, Field, Values, Visit
 from bigseg.errors import ValuesError
 from bigseg.grid import Box, Shape
-from bigseg.local.thresholds.histogram import extremes
+from bigseg.local.thresholds.histogram import extremes, first_not_finite
 from bigseg.storage import blocks
 from bigseg.storage.roi import roi_text
 from bigseg.storage.spec import Spec
@@ -86,7 +86,7 @@ class Read:
         if array.dtype.kind == "f":
             found = extremes(array)
             if found.nans or found.infs:
-                first = np.argwhere(~np.isfinite(array))[0]
+                first = first_not_finite(array)
                 here = tuple(int(a + b) for a, b in zip(first, box.start, strict=True))
                 voxel = self.below(Box(here, tuple(a + 1 for a in here))).start
                 raise ValuesError(

@@ -9,8 +9,13 @@ import pytest
 import tifffile
 
 import bigseg
+from bigseg.engine.source import Held, Read
 from bigseg.engine.stage import Plan
+from bigseg.errors import ValuesError
+from bigseg.grid import Box
 from bigseg.ops.base import Op
+from bigseg.storage.spec import Spec
+from tests.memory import bytes_held
 from tests.volumes import store
 
 VOIDS = bigseg.Hysteresis(low=90, high=120, polarity="below")
@@ -84,3 +89,20 @@ def test_what_has_no_chunks_needs_no_cache(blobs: np.ndarray, tmp_path: Path) ->
     assert again.stored
     assert again.limits.cache > 0
     assert again.memory >= again.limits.cache
+
+
+def test_the_refusal_of_a_block_of_nan_takes_no_memory() -> None:
+    """Where the first lies is found plane by plane: all places would take 24 bytes a voxel, more than the block."""
+    array = np.full((32, 64, 64), np.nan, np.float32)
+    array[:3] = 0
+    whole = Box.whole(array.shape)
+    read = Read(Held(array, Spec(array.shape, array.dtype, ("z", "y", "x"), (1.0,) * 3)))
+
+    def refused() -> str:
+        with pytest.raises(ValuesError) as caught:
+            read.compute([], whole.slices, whole, None)  # type: ignore[arg-type]
+        return str(caught.value)
+
+    said, held = bytes_held(refused)
+    assert "holds 118784 NaN and 0 infinite voxels near (3, 0, 0)" in said
+    assert held < array.nbytes // 4

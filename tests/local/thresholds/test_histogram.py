@@ -20,6 +20,7 @@ from bigseg.local.thresholds.histogram import (
     bin_edges,
     count_values,
     extremes,
+    first_not_finite,
     values_of,
 )
 
@@ -260,3 +261,13 @@ def test_what_cannot_be_counted_is_refused() -> None:
         bin_edges(1e6, 1e6 + 1)
     with pytest.raises(ValuesError, match="narrower than the steps"):
         bin_edges(1e9, 1e9)
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (5, 7, 9)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_value_that_is_not_finite_is_found(shape: tuple[int, ...], bad: float) -> None:
+    """In raster order, wherever it is."""
+    array = np.zeros(shape, np.float32)
+    for flat in (array.size - 1, 40, 0):
+        array.ravel()[flat] = bad
+        assert first_not_finite(array) == np.unravel_index(flat, shape)
