@@ -64,9 +64,14 @@ class Read:
         return (0,) * self.origin.spec.ndim
 
     def memory(self, outer: Shape, inner: Shape) -> int:
-        """Decoded chunks are counted with the cache; a bool mask is converted in place."""
-        own = getattr(self.origin, "memory", None)  # parts and phantoms compute what they give
+        """Decoded chunks are counted with the pass; a bool mask is converted in place."""
+        own = getattr(self.origin, "memory", None)  # files know what they decode at once, parts and phantoms compute
         return int(own(inner)) if own else 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stay in a worker for the next block, beside the cache: of an image that is decoded whole."""
+        return int(getattr(stored(self.origin)[0], "kept", 0))
 
     def bind(self, values: Values) -> Read:
         """Nothing to bind."""
