@@ -5,14 +5,24 @@ Everything heavy is imported inside the commands, so that ``bigseg --help`` answ
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
-from bigseg.cli import evaluating, inspecting, making, securing, stopping, thresholding, training, tuning, verifying
+from bigseg.cli import (
+    evaluating,
+    inspecting,
+    making,
+    securing,
+    stopping,
+    streams,
+    thresholding,
+    training,
+    tuning,
+    verifying,
+)
 from bigseg.engine import allocator
 from bigseg.errors import BigsegError, StorageError
 
@@ -82,13 +92,14 @@ def options(
 
 def main() -> NoReturn:
     """The entry point of the ``bigseg`` command."""
+    streams.own()
     stopping.listen()
     allocator.own()
     code = run(sys.argv[1:])
     try:
-        sys.stdout.flush()
-    except OSError:  # whoever read our output has left: nothing is lost
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.flush()
+    except OSError as error:
+        code = _fail(error, f"cannot write to standard output: {error.strerror}", code or StorageError.exit_code)
     sys.exit(code)
 
 
@@ -102,8 +113,9 @@ def run(arguments: Sequence[str]) -> int:
     except (stopping.Stopped, KeyboardInterrupt) as stop:
         code = getattr(stop, "exit_code", 130)
         return _say(f"{EXIT_CODES.get(code, 'stopped')}", code)
-    except BrokenPipeError:
-        return 0
+    except SystemExit as leave:  # what the parser makes of every broken pipe; that of our output is none
+        error = leave.__context__ if isinstance(leave.__context__, OSError) else OSError("a broken pipe")
+        return _fail(error, f"reading or writing failed: {error}", StorageError.exit_code)
     except BigsegError as error:
         return _fail(error, str(error), error.exit_code)
     except OSError as error:

@@ -55,6 +55,7 @@ class Progress:
         self._stage = ""
         self._printed = 0.0
         self._open = False
+        self._silent = False
 
     def __enter__(self) -> Progress:
         return self
@@ -63,7 +64,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open:
-            print(end="\r\x1b[2K" if self.transient else "\n", file=self.stream, flush=True)
+            self._print("", "\r\x1b[2K" if self.transient else "\n")
 
     def __call__(self, summary: Summary, done: int, units: int) -> None:
         """Show how far a stage is.
@@ -99,7 +100,7 @@ class Progress:
     def _line(self, text: str, over: bool) -> None:
         if self.live:
             text = "\r\x1b[2K" + text[: shutil.get_terminal_size().columns - 1]
-        print(text, end="\n" if over else "", file=self.stream, flush=True)
+        self._print(text, "\n" if over else "")
         self._open = not over
 
     def _machine(self, summary: Summary, done: int, units: int, work: float) -> None:
@@ -112,7 +113,15 @@ class Progress:
             "seconds": round(summary.seconds, 2),
             "seconds_left": None if (left := self._left(work)) is None else round(left, 1),
         }
-        print(json.dumps(line), file=self.stream, flush=True)
+        self._print(json.dumps(line))
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        """What cannot be printed must not end a run: from then on it goes without."""
+        if not self._silent:
+            try:
+                print(text, end=end, file=self.stream, flush=True)
+            except (OSError, ValueError):  # a closed pipe, a full disk; a closed file
+                self._silent = True
 
     def _text(self, summary: Summary, done: int, units: int, work: float) -> str:
         """``[3/9] pass-2 ━━━━━━━━──── 412/800  182 Mvox/s  about 2 min left``."""

@@ -24,7 +24,7 @@ def verify(
         str, typer.Option(metavar="stat|full", help="compare lengths, or every byte and every decoded block")
     ] = "full",
     repair: Annotated[
-        bool, typer.Option("--repair", help="compute the damaged blocks of a run again, and finish it")
+        bool, typer.Option("--repair", help="compute the damaged blocks of a run again; with none, nothing is run")
     ] = False,
     allow_code: options.AllowCode = False,
     workers: options.Workers = None,

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from bigseg.engine.folder import RunFolder
 from bigseg.engine.journal import Unit, read_lines
+from bigseg.engine.lock import refuse_held
 from bigseg.errors import BigsegError, OutputError, StorageError
 from bigseg.grid import Box
 from bigseg.local.digest import crc32_file, digest
@@ -35,6 +36,8 @@ Watch = Callable[[int, int], None]
 """Called now and then with the units looked at and all units."""
 _SHARD = re.compile(r"(.*)/(\d+)/c/(\d+(?:/\d+)*)")
 _BATCH = 256
+COMPONENTS = "components"
+"""Name of `RunFolder.components`."""
 
 
 class Damage(NamedTuple):
@@ -87,6 +90,8 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
     ------
     OutputError
         When there is no run, or no journal of it.
+    LockedError
+        When the run is still running: its files change while they are compared.
     CorruptChunkError
         When the journal itself is damaged.
 
@@ -101,9 +106,11 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
         raise OutputError(f"{folder} holds no run: expected a folder made by `bigseg run`")
     if not run.journal.exists():
         raise OutputError(f"{run.journal} is gone, and with it what the run has written: begin again with --restart")
+    refuse_held(run.lock)
     last, finished = _last_lines(run.journal)
     units = sum(len(places) - places.count(0) for places in last.values())
-    looks = _Looks(folder, level, finished, below, _images(run, record))
+    kept = {*record.get("kept", []), *names_in(run.components)}
+    looks = _Looks(folder, level, finished, below, _images(run, record), kept)
     metadata = list(looks.metadata(record))
     looks.unreadable = {os.path.dirname(key) for key, _ in metadata}
     found = Found(damaged=[Damage("", -1, key, cause) for key, cause in metadata if key.startswith(below)])
@@ -116,6 +123,8 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
                 found.size += size
                 found.damaged += [Damage(line["s"], line["u"], key, cause) for key, cause in damaged]
             watch(found.units, units)
+    if found.damaged:
+        refuse_held(run.lock)  # a driver that has begun meanwhile changes what was compared
     return found
 
 
@@ -134,8 +143,11 @@ def _last_lines(journal: Path) -> tuple[dict[str, array[int]], bool]:
 
 
 def _counting(journal: Path, last: Mapping[str, array[int]]) -> Iterator[dict[str, Any]]:
-    """The lines that count."""
+    """The lines that count; not those of a driver that has begun meanwhile."""
+    end = max((max(places) for places in last.values()), default=0)
     for offset, line in read_lines(journal):
+        if offset > end:
+            return
         if "u" in line and last[line["s"]][line["u"]] == offset:
             yield line
 
@@ -154,6 +166,8 @@ class _Looks:
     finished: bool
     below: str
     images: list[str]
+    kept: set[str]
+    """Stages whose rows were moved out of scratch."""
     unreadable: set[str] = field(default_factory=set)
     """Images and levels whose metadata are damaged: their files are compared, but cannot be decoded."""
 
@@ -167,6 +181,13 @@ class _Looks:
             for name in dict.fromkeys([*names, *(name for name in known if name.startswith(f"{image}/"))]):
                 if cause := _metadata(self.folder / name, known.get(name)):
                     yield name, cause
+        for name in (name for name in known if name.startswith(f"{COMPONENTS}/")):
+            if cause := _changed(self.folder / name, known[name]):
+                yield name, cause
+        if "components_in" in record:  # the files of these are in the journal of another run
+            for name in (f"{COMPONENTS}/{name}" for name in record.get("kept", [])):
+                if not (self.folder / name).is_dir():
+                    yield name, "is gone"
 
     def at(self, line: Mapping[str, Any]) -> tuple[int, int, list[tuple[str, str]]]:
         """Files and bytes looked at, and what is wrong with which file of one unit."""
@@ -175,13 +196,13 @@ class _Looks:
         for name, length, crc in self._files(line["f"]):
             if not name.startswith(self.below):
                 continue
-            path = self._place(name)
-            if path is None:
+            place = self._place(name)
+            if place is None:
                 continue
             files += 1
             size += length
-            if cause := self._file(path, length, crc):
-                damaged.append((name, cause))
+            if cause := self._file(self.folder / place, length, crc):
+                damaged.append((place, cause))
         if not damaged and self.level == "full":
             damaged += self._decoded(line)
         return files, size, damaged
@@ -190,19 +211,18 @@ class _Looks:
         """A unit's files, lists of files followed."""
         for name, length, crc in files:
             yield name, length, crc
-            if name.endswith(LIST) and (self.folder / name).is_file():
+            if name.endswith(LIST) and (place := self._place(name)):
                 try:
-                    yield from self._files(json.loads((self.folder / name).read_bytes()))
+                    yield from self._files(json.loads((self.folder / place).read_bytes()))
                 except (OSError, ValueError):
                     continue  # the list itself is found damaged
 
-    def _place(self, name: str) -> Path | None:
-        """Where a file lies now; None where it may be gone."""
-        path = self.folder / name
-        if self.finished and name.startswith("scratch/") and not path.exists():
-            kept = self.folder / "components" / name.removeprefix("scratch/")
-            return kept if kept.parent.parent.is_dir() else None
-        return path
+    def _place(self, name: str) -> str | None:
+        """Where a file lies now, relative to the run's folder; None where it may be gone."""
+        if self.finished and name.startswith("scratch/") and not (self.folder / name).exists():
+            below = name.removeprefix("scratch/")
+            return f"{COMPONENTS}/{below}" if below.partition("/")[0] in self.kept else None
+        return name
 
     def _file(self, path: Path, length: int, crc: int) -> str:
         """What is wrong with a file; nothing: an empty text."""
@@ -255,22 +275,29 @@ class _Looks:
 
 def _metadata(path: Path, known: Sequence[int] | None) -> str:
     """What is wrong with a metadata file; nothing: an empty text."""
+    if cause := _changed(path, known):
+        return cause
+    try:
+        return "" if read_node(path.parent) is not None else "is no metadata"
+    except BigsegError as error:
+        return str(error)
+
+
+def _changed(path: Path, known: Sequence[int] | None) -> str:
+    """Whether a file is not what the finished run left, where that is known."""
     try:
         found = list(crc32_file(path))
-        if known is not None and found != list(known):
-            return "holds other metadata than the finished run left"
-        if read_node(path.parent) is None:
-            return "is no metadata"
     except BigsegError as error:
         return "is gone" if not path.exists() else str(error)
-    return ""
+    return "" if known is None or found == list(known) else "holds other metadata than the finished run left"
 
 
 def metadata_of(folder: Path, images: Sequence[Path]) -> dict[str, list[int]]:
-    """Length and CRC-32 of every metadata file of finished images, by its name relative to a run's folder."""
-    found = {}
+    """Length and CRC-32 of every metadata file of finished images, and of what lists the kept components, by its name
+    relative to a run's folder.
+    """
+    paths = sorted(RunFolder(folder).components.glob("*.json"))
     for image in images:
         levels = [name for name in names_in(image) if name.isdecimal()]
-        for path in (image / "zarr.json", *(image / name / "zarr.json" for name in levels)):
-            found[os.path.relpath(path, folder)] = list(crc32_file(path))
-    return found
+        paths += [image / "zarr.json", *(image / name / "zarr.json" for name in levels)]
+    return {os.path.relpath(path, folder): list(crc32_file(path)) for path in paths}

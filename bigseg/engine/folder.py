@@ -39,6 +39,7 @@ KEPT: dict[str, type] = {
     "volume": dict,
     "versions": dict,
     "saved": list,
+    "kept": list,
     "block": list,
     "stages": list,
 }

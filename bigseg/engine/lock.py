@@ -153,12 +153,9 @@ class Lock:
         while owner is None and 0 <= silence <= TORN:  # made a moment ago, or torn by a kill
             time.sleep(0.05)
             owner, silence = self._owner(), self._silence()
-        if owner is None:
+        if owner is None or _left_behind(owner):
             return
         here = owner["machine"] == self.identity["machine"]
-        mine = here and (owner["pid"], owner["started"]) == (self.identity["pid"], self.identity["started"])
-        if mine and owner.get("token") not in _held:
-            return
         state = _state(owner["pid"], owner["started"]) if here else None
         if here and state is None:
             return
@@ -190,10 +187,31 @@ def holder(path: Path) -> dict[str, Any] | None:
         silence = time.time() - path.stat().st_mtime
     except OSError:
         return None
-    if owner is None:
+    if owner is None or _left_behind(owner):
         return None
     alive = _state(owner["pid"], owner["started"]) if owner["machine"] == machine() else silence < STALE
     return owner if alive else None
+
+
+def refuse_held(path: Path) -> None:
+    """Refuse a folder that another living driver is changing, for those who look at all of it.
+
+    Raises
+    ------
+    LockedError
+        Naming the driver's process and its host.
+    """
+    if (owner := holder(path)) and owner.get("token") not in _held:
+        raise LockedError(
+            f"{path.parent.parent} is in use by {_name(owner)}: wait until it is done, or stop it; bigseg status says "
+            "where it is"
+        )
+
+
+def _left_behind(owner: dict[str, Any]) -> bool:
+    """Whether a lock is of this process, which no longer holds it: the file could not be removed."""
+    mine = (machine(), os.getpid(), psutil.Process().create_time())
+    return (owner["machine"], owner["pid"], owner["started"]) == mine and owner.get("token") not in _held
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -20,10 +20,11 @@ from math import prod
 from pathlib import Path
 from typing import Literal
 
-from bigseg.engine.decoding import outer_voxels, reading
+from bigseg.engine.decoding import decoding_memory, outer_voxels, reading
 from bigseg.engine.field import Collect, Field, Reduction, Values, Workspace, Write, bound
 from bigseg.engine.graph import WRITE_COPIES, Graph, reduction_names
 from bigseg.engine.order import Bricks, Order, Singles
+from bigseg.engine.source import Read, place
 from bigseg.engine.stage import Plan, Stage
 from bigseg.engine.visit import working_memory
 from bigseg.engine.work import Limits, PassWork, PyramidWork, ReduceWork, Take, Work
@@ -109,9 +110,10 @@ def make_plan(
         for stage in _pyramid(write, grid, limits, f"pass-{graph.level(write.field) + 1}")
     ]
     _refuse_same_names([*(stage.name for stage in (*stages, *pyramids)), *held])
-    return Plan(
-        (*with_all_needs(stages), *pyramids), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick
-    )
+    reads = [node.kernel for node in graph.fields() if isinstance(node.kernel, Read)]
+    kept = sum({place(read.origin): read.kept for read in reads}.values())
+    every = (replace(stage, memory=stage.memory + kept) for stage in (*with_all_needs(stages), *pyramids))
+    return Plan(tuple(every), grid, limits, tuple((w.field.name, w.why) for w in graph.writes), brick)
 
 
 def _refuse_same_names(names: Iterable[str]) -> None:
@@ -149,6 +151,7 @@ def _pass(
     collecting = max((take.kernel.memory(inner) for take in takes), default=0)
     writing = max((int(prod(inner) * w.field.spec.dtype.itemsize * WRITE_COPIES) for w in written), default=0)
     needs = working_memory(targets, inner, max(collecting, writing))
+    needs += decoding_memory(targets, grid, limits.cache)
     reads, decode = reading(targets, grid, brick)
 
     def start(values: Values) -> Work:

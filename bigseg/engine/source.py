@@ -11,7 +11,7 @@ import numpy as np
 from bigseg.engine.field import Array, Field, Values, Visit
 from bigseg.errors import ValuesError
 from bigseg.grid import Box, Shape
-from bigseg.local.thresholds.histogram import extremes
+from bigseg.local.thresholds.histogram import extremes, first_not_finite
 from bigseg.storage import blocks
 from bigseg.storage.roi import roi_text
 from bigseg.storage.spec import Spec
@@ -64,9 +64,14 @@ class Read:
         return (0,) * self.origin.spec.ndim
 
     def memory(self, outer: Shape, inner: Shape) -> int:
-        """Decoded chunks are counted with the cache; a bool mask is converted in place."""
-        own = getattr(self.origin, "memory", None)  # parts and phantoms compute what they give
+        """Decoded chunks are counted with the pass; a bool mask is converted in place."""
+        own = getattr(self.origin, "memory", None)  # files know what they decode at once, parts and phantoms compute
         return int(own(inner)) if own else 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes that stay in a worker for the next block, beside the cache: of an image that is decoded whole."""
+        return int(getattr(stored(self.origin)[0], "kept", 0))
 
     def bind(self, values: Values) -> Read:
         """Nothing to bind."""
@@ -215,7 +220,7 @@ def finite(array: Array, start: Sequence[int], voxel: Callable[[Shape], Shape] =
     if array.dtype.kind == "f" and array.size:
         found = extremes(array)
         if found.nans or found.infs:
-            first = np.argwhere(~np.isfinite(array))[0]
+            first = first_not_finite(array)
             here = tuple(int(a + b) for a, b in zip(first, start, strict=True))
             raise ValuesError(
                 f"the input holds {found.nans} NaN and {found.infs} infinite voxels near {voxel(here)}: expected "

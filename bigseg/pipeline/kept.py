@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bigseg.engine.field import Collect, Field, Reduction, Values
-from bigseg.engine.folder import RunFolder, remove
+from bigseg.engine.folder import RunFolder
 from bigseg.engine.source import Read, chosen, place
 from bigseg.errors import CorruptChunkError, OutputError
 from bigseg.local.digest import digest
@@ -99,14 +99,18 @@ def _values_of(built: Built) -> dict[str, Reduction]:
     return {name: node for name, node in built.results.items() if isinstance(node, Reduction)}
 
 
-def keep(folder: RunFolder, built: Built, values: Values) -> None:
-    """Move the rows of all sets out of scratch; harmless to repeat when a kill came between."""
+def keep(folder: RunFolder, built: Built, values: Values) -> list[str]:
+    """Move the rows of all sets out of scratch; harmless to repeat when a kill came between.
+
+    Returns
+    -------
+    The stages whose rows are kept.
+    """
     target = folder.components
     target.mkdir(exist_ok=True)
-    for name in (name for item in built.sets() for name in item.held):
-        if (folder.scratch / name).is_dir():  # else nothing was joined, or an earlier try has moved it
-            remove(target / name)  # what a finished run had kept before it was repaired
-            os.rename(folder.scratch / name, target / name)
+    names = [name for item in built.sets() for name in item.held]
+    for name in names:
+        _move(folder.scratch / name, target / name)
     index = {
         "sets": {item.collect.name: origin(item.collect) for item in built.sets()},
         "steps": {name: origin(node) for name, node in _values_of(built).items()},
@@ -114,6 +118,18 @@ def keep(folder: RunFolder, built: Built, values: Values) -> None:
     }
     write_file(target / INDEX, json.dumps(index).encode())
     sync_folder(target)
+    return [name for name in names if (target / name).is_dir()]  # nothing where nothing was joined
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a folder; of one that is kept already, only the files that were computed again are replaced."""
+    if not target.exists() and source.is_dir():
+        os.rename(source, target)
+    for path in [path for path in source.rglob("*") if path.is_file()]:
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+        sync_folder(place.parent)
 
 
 def kept_of(folder: RunFolder) -> Kept:
@@ -132,12 +148,26 @@ def kept_of(folder: RunFolder) -> Kept:
     try:
         index = json.loads((folder.components / INDEX).read_text())
     except FileNotFoundError:
+        if record["pipeline"].get("keep_components"):
+            raise _gone(folder, INDEX) from None
         raise OutputError(
             f"{folder.path} kept no components: put `keep_components: true` into its pipeline and run it again"
         ) from None
     except (OSError, ValueError) as error:
-        raise OutputError(f"{folder.components / INDEX} cannot be read ({error}): run the pipeline again") from error
+        raise OutputError(
+            f"{folder.components / INDEX} cannot be read ({error}): mend it with `bigseg verify {folder.path} --repair`"
+        ) from error
+    for name in record.get("kept", []):
+        if not (folder.components / name).is_dir():
+            raise _gone(folder, name)
     return Kept(folder.components, index["sets"], index["steps"], index["values"], record["fingerprint"])
+
+
+def _gone(folder: RunFolder, name: str) -> OutputError:
+    return OutputError(
+        f"{folder.components / name} is gone, which the run had kept: `bigseg verify {folder.path} --repair` computes "
+        "it again"
+    )
 
 
 def origin(of: Collect | Reduction) -> str:

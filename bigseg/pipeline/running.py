@@ -154,7 +154,7 @@ def _close(prepared: Prepared, record: dict[str, Any], journal: Journal, lock: L
     journal.finish()  # from here on the journal is trusted without scratch
     point("run.finished")
     if record["pipeline"].get("keep_components"):
-        keep(folder, prepared.built, values)
+        record["kept"] = keep(folder, prepared.built, values)
     remove(folder.scratch)
     point("run.emptied")
     _sweep(prepared)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
 from math import prod
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 INDEXED = 2000
 """Shards whose indexes are read before a run; of more, which takes seconds, gaps are met while reading."""
 _ABSENT = np.uint64(2**64 - 1)
+NOWHERE = -1
+"""Size of a link that leads nowhere: DataLad and git-annex leave one for each file that was not fetched."""
 
 
 class File(NamedTuple):
-    """One chunk or shard that is there."""
+    """One chunk or shard that is there, or should be: a link to it is."""
 
     position: Shape
     size: int
+    """In bytes; `NOWHERE` of a link without a file."""
     mtime: int
 
 
@@ -44,10 +47,13 @@ class Presence(NamedTuple):
     first_missing: list[str]
     empty: int
     first_empty: list[str]
+    unlinked: int = 0
+    """Links that lead nowhere."""
+    first_unlinked: Sequence[str] = ()
 
 
 def check_source(volume: Volume, box: Box | None = None) -> None:
-    """Refuse a volume with missing chunks (unless it is to be filled) or with files of 0 bytes.
+    """Refuse a volume with missing chunks (unless it is to be filled), with files of 0 bytes or links to no file.
 
     Parameters
     ----------
@@ -59,7 +65,7 @@ def check_source(volume: Volume, box: Box | None = None) -> None:
     MissingChunkError
         With the number of missing chunks, the first ten, and how to accept them.
     CorruptChunkError
-        When files are empty: an interrupted copy or a full disk, never a meaning.
+        When files are empty (an interrupted copy or a full disk) or links lead nowhere: never a meaning.
 
     Notes
     -----
@@ -71,6 +77,12 @@ def check_source(volume: Volume, box: Box | None = None) -> None:
         raise CorruptChunkError(
             f"{volume.folder}: {found.empty} files have 0 bytes ({_some(found.first_empty, found.empty)}): "
             "they were lost while they were written or copied; copy them again from the original"
+        )
+    if found.unlinked:
+        raise CorruptChunkError(
+            f"{volume.folder}: {found.unlinked} chunks are links that lead nowhere "
+            f"({_some(found.first_unlinked, found.unlinked)}): fetch the files (datalad get, git annex get), or copy "
+            "them again from the original"
         )
     if volume.missing == "error":
         if found.missing:
@@ -103,21 +115,22 @@ def missing_chunks(volume: Volume, limit: int = 10, box: Box | None = None) -> t
 
 
 def presence(volume: Volume, limit: int = 10, box: Box | None = None) -> Presence:
-    """Count missing and empty files of a volume, or of a box of it, in one walk of its folder."""
+    """Count missing, empty and unlinked files of a volume, or of a box of it, in one walk of its folder."""
     layout = layout_of(volume)
     lead = _lead(volume, layout)
     part = _cells(volume, layout.shard[len(lead) :], box)
     there = np.ones(layout.counts[len(lead) :], bool)
     there[part] = False
-    empty = []
+    bad: dict[int, list[Shape]] = {0: [], NOWHERE: []}
     for file in walk(volume, layout):
         position = file.position[len(lead) :]
-        if not file.size and _inside(position, part):
-            empty.append(file.position)
+        if file.size in bad and _inside(position, part):
+            bad[file.size].append(file.position)
         there[position] = True
     absent = np.flatnonzero(~there.ravel())
     first = [layout.key((*lead, *map(int, np.unravel_index(flat, there.shape)))) for flat in absent[:limit]]
-    return Presence(len(absent), first, len(empty), [layout.key(at) for at in sorted(empty)[:limit]])
+    empty, unlinked = ([layout.key(at) for at in sorted(places)[:limit]] for places in bad.values())
+    return Presence(len(absent), first, len(bad[0]), empty, len(bad[NOWHERE]), unlinked)
 
 
 def missing_in_shards(volume: Volume, limit: int = 10, box: Box | None = None) -> tuple[int, list[str]]:
@@ -131,7 +144,11 @@ def missing_in_shards(volume: Volume, limit: int = 10, box: Box | None = None) -
     """
     layout = layout_of(volume)
     part = _cells(volume, layout.shard[len(volume.prefix) :], box)
-    here = (file for file in walk(volume, layout) if _inside(file.position[len(volume.prefix) :], part))
+    here = (
+        file
+        for file in walk(volume, layout)
+        if file.size != NOWHERE and _inside(file.position[len(volume.prefix) :], part)
+    )
     files = [] if layout.index is None else sorted(islice(here, INDEXED + 1))
     if len(files) > INDEXED:
         return 0, []
@@ -192,8 +209,6 @@ def walk(volume: Volume, layout: Layout) -> Iterator[File]:
             yield from _nested(os.path.join(root, head) if head else root, (), lead, counts)
         else:
             yield from _flat(root, f"{head}." if head else "", lead, counts)
-    except FileNotFoundError:
-        return
     except OSError as error:
         raise StorageError(f"cannot list {error.filename or root}: {error.strerror}") from error
 
@@ -201,18 +216,22 @@ def walk(volume: Volume, layout: Layout) -> Iterator[File]:
 def _nested(folder: str, above: Shape, lead: Shape, counts: Shape) -> Iterator[File]:
     axis = len(above)
     last = axis == len(counts) - 1
-    with os.scandir(folder) as entries:
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(folder) and not os.path.exists(folder):
+            yield from (File((*above, *rest), NOWHERE, 0) for rest in _all_below(axis, lead, counts))
+        return
+    with entries:
         for entry in entries:
             name = entry.name
             if not name.isdecimal() or int(name) >= counts[axis] or (axis < len(lead) and int(name) != lead[axis]):
                 continue
             position = (*above, int(name))
-            if last:
-                state = entry.stat()
-                if S_ISREG(state.st_mode):
-                    yield File(position, state.st_size, state.st_mtime_ns)
-            elif entry.is_dir():
-                yield from _nested(entry.path, position, lead, counts)
+            if not last:
+                yield from _nested(entry.path, position, lead, counts) if _may_be_folder(entry) else ()
+            elif file := _file(entry, position):
+                yield file
 
 
 def _flat(folder: str, head: str, lead: Shape, counts: Shape) -> Iterator[File]:
@@ -224,10 +243,28 @@ def _flat(folder: str, head: str, lead: Shape, counts: Shape) -> Iterator[File]:
             if len(parts) != len(counts) or not all(part.isdecimal() for part in parts):
                 continue
             position = tuple(map(int, parts))
-            if position[: len(lead)] == lead and all(p < n for p, n in zip(position, counts, strict=True)):
-                state = entry.stat()
-                if S_ISREG(state.st_mode):
-                    yield File(position, state.st_size, state.st_mtime_ns)
+            inside = position[: len(lead)] == lead and all(p < n for p, n in zip(position, counts, strict=True))
+            if inside and (file := _file(entry, position)):
+                yield file
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    """A folder, or a link that may have been one."""
+    return entry.is_dir() or entry.is_symlink()
+
+
+def _all_below(axis: int, lead: Shape, counts: Shape) -> Iterator[Shape]:
+    """The chunks that a link to a folder stood for."""
+    return product(*(range(n) if at >= len(lead) else lead[at : at + 1] for at, n in enumerate(counts) if at >= axis))
+
+
+def _file(entry: os.DirEntry[str], position: Shape) -> File | None:
+    """What is there of a chunk; nothing where it is no file, or went after it was listed: others may still follow."""
+    try:
+        state = entry.stat()
+    except FileNotFoundError:
+        return File(position, NOWHERE, 0) if entry.is_symlink() else None
+    return File(position, state.st_size, state.st_mtime_ns) if S_ISREG(state.st_mode) else None
 
 
 def _cells(volume: Volume, cell: Shape, box: Box | None) -> tuple[slice, ...]:
@@ -266,5 +303,5 @@ def _index(volume: Volume, layout: Layout, file: File, chunks: int) -> np.ndarra
     return np.frombuffer(data, "<u8")
 
 
-def _some(keys: list[str], count: int) -> str:
+def _some(keys: Sequence[str], count: int) -> str:
     return ", ".join(keys) + (" …" if count > len(keys) else "")

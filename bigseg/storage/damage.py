@@ -16,7 +16,7 @@ import numpy as np
 from bigseg.errors import CorruptChunkError, InputError, MissingChunkError
 from bigseg.grid import Box
 from bigseg.storage import blocks
-from bigseg.storage.chunks import layout_of, walk
+from bigseg.storage.chunks import NOWHERE, layout_of, walk
 from bigseg.storage.layout import Layout
 from bigseg.storage.volume import Volume
 
@@ -34,7 +34,7 @@ def damaged_files(
     level: Literal["stat", "full"] = "full",
     watch: Callable[[int, int], None] = lambda done, files: None,
 ) -> Iterator[DamagedFile]:
-    """Every file of one array that is gone, empty, or cannot be decoded.
+    """Every file of one array that is gone, empty, a link to no file, or cannot be decoded.
 
     Parameters
     ----------
@@ -61,6 +61,8 @@ def damaged_files(
                 yield DamagedFile(name, "is gone")
         elif not size:
             yield DamagedFile(name, "is empty")
+        elif size == NOWHERE:
+            yield DamagedFile(name, "is a link that leads nowhere")
         elif level == "full" and (cause := _undecodable(fresh, layout, at)):
             yield DamagedFile(name, cause)
         watch(number, total)

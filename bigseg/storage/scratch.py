@@ -133,11 +133,12 @@ def _explained(path: Path, stage: str, number: int) -> Iterator[None]:
     except FileNotFoundError:
         raise CorruptChunkError(
             f"partial result {path} is missing: expected what stage {stage} wrote for unit {number}; "
-            "run the same command again, which computes what is gone"
+            "run the same command again, or bigseg verify --repair where the run is finished: it computes what is gone"
         ) from None
     except (ValueError, struct.error) as error:
         raise CorruptChunkError(
-            f"partial result {path} is damaged ({error}); delete it and run the same command again"
+            f"partial result {path} is damaged ({error}); delete it and run the same command again, or "
+            "bigseg verify --repair where the run is finished"
         ) from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error

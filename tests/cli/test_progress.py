@@ -55,6 +55,22 @@ def test_a_terminal_shows_rate_and_time_left(clock: Any) -> None:
     assert stream.getvalue().endswith("\n")  # an interrupted line does not swallow the message after it
 
 
+@pytest.mark.parametrize("machine", [False, True])
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left"), ValueError])
+def test_what_cannot_be_printed_ends_no_run(clock: Any, machine: bool, error: Any) -> None:
+    """The first line that fails is the last that is tried."""
+    stream, tried = Terminal(), []
+
+    def write(text: str) -> int:
+        tried.append(text)
+        raise error
+
+    stream.write = write  # type: ignore[method-assign, assignment]
+    with Progress(_plan(), machine, stream) as shown:
+        _tell(shown, clock, "pass-1", range(6), 2.0)
+    assert len(tried) == 1
+
+
 def test_lines_elsewhere_are_plain_and_few(clock: Any) -> None:
     """In a log a stage of 100 s takes a line every 10 s, without escape codes."""
     stream = io.StringIO()

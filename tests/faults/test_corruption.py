@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from bigseg.engine import damage
 from bigseg.engine.damage import find_damage
-from bigseg.engine.journal import read_lines
+from bigseg.engine.journal import Journal, read_lines
 from bigseg.engine.lock import Lock
 from bigseg.errors import LockedError, OutputError
 from bigseg.pipeline.ingest import ingest
@@ -92,10 +96,8 @@ def test_what_is_wrong_when_it_is_written_is_found(runs: Runs, tmp_path: Path) -
     lines = [line for _, line in read_lines(journal)]
     one = next(line for line in lines if line.get("s") == "pass-5" and "f" in line)
     one["d"] = f"{int(one['d'], 16) ^ 2:016x}"
-    from bigseg.engine.journal import Journal  # written by its own hand
-
     journal.unlink()
-    again = Journal(journal, lines[0]["head"], out)
+    again = Journal(journal, lines[0]["head"], out)  # written by its own hand
     for line in lines[1:]:
         if "head" not in line:
             again.append(line)
@@ -143,15 +145,52 @@ def test_a_finished_run_without_its_journal_is_refused(runs: Runs, tmp_path: Pat
 
 
 def test_a_run_that_is_on_is_not_mended(runs: Runs, tmp_path: Path) -> None:
-    """Repairing needs the lock; looking does not."""
+    """Repairing needs the lock."""
     out = tmp_path / "run"
     shutil.copytree(runs.folder / "finished", out)
     (out / "tables" / "regions.parquet").unlink()
+    found = find_damage(out, "stat")
+    assert len(found.damaged) == 1
+    with Lock(out / "journal" / "lock"), pytest.raises(LockedError):
+        repair(out, found, workers=0, report=False)
+
+
+@pytest.mark.parametrize("what", ["", "bright.ome.zarr"])
+def test_a_run_that_is_on_is_not_compared(runs: Runs, tmp_path: Path, bigseg: Bigseg, what: str) -> None:  # noqa: F811
+    """Its files change while they are looked at: verify names the process that is at it, status answers."""
+    out = tmp_path / "run"
+    shutil.copytree(runs.folder / "unfinished", out)
     with Lock(out / "journal" / "lock"):
-        found = find_damage(out, "stat")
-        assert len(found.damaged) == 1
-        with pytest.raises(LockedError):
-            repair(out, found, workers=0, report=False)
+        for how in ((), ("--level", "stat"), ("--json",)):
+            refused: Answer = bigseg("verify", out / what, *how)
+            assert refused.code == 5
+            assert f"{out} is in use by process {os.getpid()} on {socket.gethostname()}" in refused.err
+            assert refused.out == ""
+        assert bigseg("status", out).code == 0
+
+
+def test_a_driver_that_begins_meanwhile_is_no_damage(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that are journalled while a run is compared are passed over, those of new stages too."""
+    out = tmp_path / "run"
+    shutil.copytree(runs.folder / "unfinished", out)
+    path = out / "journal" / "journal.jsonl"
+    lines = [line for _, line in read_lines(path)]
+    block = next(line for line in lines if "f" in line)
+    units = find_damage(out, "stat").units
+    images = damage._images
+
+    def begin(*arguments: Any) -> list[str]:
+        journal = Journal(path, lines[0]["head"], out)
+        for late in (block | {"u": block["u"] + 10**6}, block | {"s": "later"}):
+            journal.append(late)
+        journal.close()
+        return images(*arguments)
+
+    monkeypatch.setattr(damage, "_images", begin)
+    found = find_damage(out, "stat")
+    assert (found.units, found.damaged) == (units, [])
 
 
 def test_verify_as_a_command(runs: Runs, tmp_path: Path, bigseg: Bigseg) -> None:  # noqa: F811
@@ -178,6 +217,18 @@ def test_verify_as_a_command(runs: Runs, tmp_path: Path, bigseg: Bigseg) -> None
     assert "repaired" in mended.out
     assert bigseg("verify", out).code == 0
     assert chain.golden(out) == runs.golden
+
+
+def test_a_repair_without_damage_runs_nothing(runs: Runs, tmp_path: Path, bigseg: Bigseg) -> None:  # noqa: F811
+    """As its help says: a run that was interrupted, but not damaged, is continued by its own command."""
+    out = tmp_path / "run"
+    shutil.copytree(runs.folder / "unfinished", out)
+    before = chain.recorded(out)
+    answer: Answer = bigseg("verify", out, "--repair", "--workers", "0")
+    assert answer.code == 0
+    assert "run the same command again to finish it" in answer.out
+    assert chain.recorded(out) == before
+    assert "with none, nothing is run" in " ".join(bigseg("verify", "--help").out.replace("│", " ").split())
 
 
 def test_verify_of_a_volume(tmp_path: Path, bigseg: Bigseg) -> None:  # noqa: F811

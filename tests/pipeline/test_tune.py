@@ -14,7 +14,8 @@ import zarr
 
 import bigseg
 from bigseg.cli.main import run as command
-from bigseg.errors import ChangedError, OutputError, PipelineError
+from bigseg.engine.damage import find_damage
+from bigseg.errors import BigsegError, ChangedError, OutputError, PipelineError
 from bigseg.pipeline.pipeline import Pipeline
 from bigseg.pipeline.result import Run
 from bigseg.pipeline.steps import Step
@@ -168,6 +169,57 @@ def test_the_command_answers_and_runs(
     assert (out / "report.html").is_file()
     with pytest.raises(ChangedError, match="components_of"):
         Pipeline.load(tmp / "pipe.yaml", ["voids.low=90"]).run(volume, out, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        ("components", 36),
+        ("components/voids.join", 9),
+        ("components/voids.components/00000/0005.part", 1),
+        ("components/components.json", 1),
+    ],
+)
+@pytest.mark.parametrize("gone", [True, False])
+def test_kept_components_are_compared_and_made_again(
+    parent: tuple[Path, Path, Run], tmp_path: Path, harm: str, found: int, gone: bool
+) -> None:
+    """What is gone or changed in components/ is found under its own name, and mended as it was; tune says so."""
+    out = tmp_path / "run"
+    shutil.copytree(parent[2].path, out)
+    before = contents(out / "components")
+    for path in [out / harm, *(out / harm).rglob("*")]:
+        if path.is_file():
+            path.unlink() if gone else path.write_bytes(path.read_bytes()[:-1] + b"!")
+    if gone:
+        shutil.rmtree(out / harm, ignore_errors=True)
+    keys = {item.key for item in find_damage(out).damaged}
+    assert len([key for key in keys if key.startswith(harm)]) == len(keys) >= found
+    if gone or not harm.endswith("join"):  # of which this answer reads only some arrays
+        with pytest.raises(BigsegError, match=r"bigseg verify .*--repair"):
+            bigseg.tune(out, CHANGES[1]).rows()
+    assert command(["verify", str(out), "--repair", "--workers", "0"]) == 0
+    assert contents(out / "components") == before
+    assert find_damage(out).damaged == []
+    assert bigseg.tune(out, CHANGES[1]).rows() == bigseg.tune(parent[2].path, CHANGES[1]).rows()
+
+
+def test_components_of_another_run_are_missed_too(parent: tuple[Path, Path, Run], tmp_path: Path) -> None:
+    """A tuned run has its components from its parent, and gets them from there again."""
+    out = bigseg.tune(parent[2].path, CHANGES[1]).run(tmp_path / "child", workers=0, report=False).path
+    before = contents(out / "components")
+    shutil.rmtree(out / "components")
+    assert {item.key for item in find_damage(out).damaged} >= {"components/voids.components", "components/voids.join"}
+    assert command(["verify", str(out), "--repair", "--workers", "0"]) == 0
+    assert contents(out / "components") == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What lies below a folder; of the index what it says of the objects, for stages without values come and go."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    index = json.loads(found.pop("components.json"))
+    values = {name: value for name, value in index["values"].items() if value}
+    return found | {"components.json": json.dumps(index | {"values": values}, sort_keys=True).encode()}
 
 
 def test_the_answer_loads_no_library_that_it_does_not_need(parent: tuple[Path, Path, Run]) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import zarr
 
 from bigseg.errors import CorruptChunkError, InputError, MissingChunkError
 from bigseg.storage.chunks import check_source, missing_chunks, missing_in_shards, presence
+from bigseg.storage.damage import damaged_files
 from bigseg.storage.volume import Volume
 from tests.storage.conftest import Make, numbers
 
@@ -56,7 +58,67 @@ def test_missing_and_empty_files_are_found(tmp_path: Path, options: dict[str, An
         with pytest.raises(CorruptChunkError, match=rf"1 files have 0 bytes \({key}\)"):
             check_source(Volume.open(volume.path, missing=missing))  # type: ignore[arg-type]
     path.write_bytes(b"x" * size)
-    assert presence(volume)[::2] == (0, 0)
+    assert presence(volume)[::2] == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("options", "key"), LAYOUTS)
+def test_links_that_lead_nowhere_are_damage(tmp_path: Path, options: dict[str, Any], key: str) -> None:
+    """As DataLad leaves them: counted and named, also with fill; all other files are still seen, and the token."""
+    volume = bare(tmp_path / "a.zarr", numbers((25, 20, 30)), **options)
+    path = volume.folder / key
+    whole = volume.token()
+    path.rename(tmp_path / "away")
+    path.symlink_to(tmp_path / "annex")
+    found = presence(volume)
+    assert (found.missing, found.empty, found.unlinked, found.first_unlinked) == (0, 0, 1, [key])
+    for missing in ("error", "fill"):
+        with pytest.raises(CorruptChunkError, match=rf"1 chunks are links that lead nowhere \({key}\).*datalad get"):
+            check_source(Volume.open(volume.path, missing=missing))  # type: ignore[arg-type]
+    assert missing_in_shards(volume) == (0, [])
+    assert [item.key for item in damaged_files(volume)] == [key]
+    first = volume.token()
+    last = max(file for file in volume.folder.rglob("*") if file.is_file() and file.name[-1].isdecimal())
+    os.utime(last, ns=(0, 0))
+    assert len({whole, first, volume.token()}) == 3
+    (tmp_path / "away").rename(tmp_path / "annex")
+    check_source(volume)
+
+
+@pytest.mark.parametrize(("folder", "count"), [("c", 18), ("c/1", 6), ("c/1/0", 3)])
+def test_folders_that_are_links_to_nowhere_are_damage(tmp_path: Path, folder: str, count: int) -> None:
+    """All chunks that they stand for, also with fill: they were not left out, they were lost."""
+    volume = bare(tmp_path / "a.zarr", numbers((25, 20, 30)))
+    (volume.folder / folder).rename(tmp_path / "away")
+    (volume.folder / folder).symlink_to(tmp_path / "annex")
+    assert presence(volume)[::2] == (0, 0, count)
+    with pytest.raises(CorruptChunkError, match=f"{count} chunks are links"):
+        check_source(Volume.open(volume.path, missing="fill"))
+    (tmp_path / "away").rename(tmp_path / "annex")
+    check_source(volume)
+
+
+@pytest.mark.parametrize("separator", "./")
+def test_a_file_that_goes_while_it_is_listed_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    """Between a listing and the look at a file it may be removed: it alone is missing."""
+    options = {"chunk_key_encoding": {"name": "default", "separator": separator}}
+    volume = bare(tmp_path / "a.zarr", numbers((25, 20, 30)), **options)
+    scandir = os.scandir
+
+    gone = volume.folder / separator.join("c111")
+
+    def listed(folder: str) -> Any:
+        with scandir(folder) as found:
+            entries = list(found)
+        if gone.parent == Path(folder):
+            gone.unlink()
+        stub = MagicMock()
+        stub.__iter__.return_value = stub.__enter__.return_value = iter(entries)
+        return stub
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert presence(volume)[:2] == (1, [separator.join("c111")])
 
 
 def test_a_sparse_array_lists_the_first_ten(tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def count_values(x: NDArray[Any]) -> NDArray[np.int64]:
     return np.roll(counts, bins // 2) if dtype.kind == "i" else counts
 
 
+def first_not_finite(x: NDArray[Any]) -> tuple[int, ...]:
+    """Where the first NaN or infinity of an image of two axes or more lies; there must be one.
+
+    Takes a byte a voxel of one plane: all places at once would take 24 bytes a voxel.
+
+    >>> first_not_finite(np.array([[1.0, 2.0], [3.0, np.inf]]))
+    (1, 1)
+    """
+    for place, plane in enumerate(x):
+        bad = ~np.isfinite(plane)
+        if bad.any():
+            return (place, *map(int, np.unravel_index(np.argmax(bad), bad.shape)))
+    raise ValueError("expected a NaN or an infinity")
+
+
 def extremes(x: NDArray[Any]) -> Extremes:
     """Least and greatest finite value of an image, with the number of NaN and infinite voxels.
 

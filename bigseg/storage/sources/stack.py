@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bigseg.errors import CorruptChunkError, InputError, ParameterError
-from bigseg.grid import Box
+from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel
-from bigseg.storage.sources.plane import PLANE_ENDINGS, TIFF_ENDINGS, decode_plane
+from bigseg.storage.sources.plane import DECODING, PLANE_ENDINGS, TIFF_ENDINGS, decode_plane, plane_bytes
 from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
 from bigseg.storage.sources.tags import calibration
 from bigseg.storage.spec import Spec
@@ -103,6 +103,10 @@ class ImageStack:
                 )
             result[z - box.start[0]] = plane[box.slices[1:]]
         return result
+
+    def memory(self, inner: Shape) -> int:
+        """Bytes of temporaries while one slice is decoded."""
+        return DECODING * plane_bytes(self.spec)
 
     def token(self) -> str:
         """Names, sizes and times of all files."""

@@ -23,7 +23,7 @@ from bigseg.errors import BigsegError, CorruptChunkError, InputError
 from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel, choose_axes
 from bigseg.storage.handles import count
-from bigseg.storage.sources.plane import check_chain
+from bigseg.storage.sources.plane import DECODING, check_chain
 from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
 from bigseg.storage.sources.tags import calibration
 from bigseg.storage.spec import Spec
@@ -65,6 +65,7 @@ class TiffFile:
     spec : of the volume.
     first, step : page z of the volume is page ``first + step * z`` of the file.
     prefix : index at which each leading axis (time, channel) is held.
+    segment : bytes of a strip or tile, which is decoded whole; 0 where nothing is compressed.
     raw : offset, dtype and shape (pages, y, x) where all pages lie uncompressed in one run; else None.
     """
 
@@ -77,6 +78,7 @@ class TiffFile:
     format: str
     note: str = ""
     prefix: Shape = ()
+    segment: int = 0
 
     @classmethod
     def open(cls, path: str, channel: Channel = None) -> TiffFile:
@@ -120,7 +122,9 @@ class TiffFile:
         kind = "OME-TIFF" if file.is_ome else "ImageJ TIFF" if file.is_imagej else "TIFF"
         packed = str(getattr(key.compression, "name", key.compression)).lower()
         form = f"{kind}, {prod(shape[:-2])} pages, {packed}"
-        opened = cls(path, spec, first, step, raw, stem(path), form, found.note, chosen.prefix)
+        height, width = _segment(key)
+        segment = 0 if raw else min(height, key.imagelength) * width * dtype.itemsize
+        opened = cls(path, spec, first, step, raw, stem(path), form, found.note, chosen.prefix, segment)
         opened.read(Box((0,) * ndim, (1,) * ndim))
         return opened
 
@@ -157,6 +161,10 @@ class TiffFile:
         part = pages[self.first + self.step * z0 : last + 1 : self.step, rows, columns]
         count(read=part.nbytes)
         return np.array(part, self.spec.dtype, order="C")
+
+    def memory(self, inner: Shape) -> int:
+        """Bytes of temporaries while a strip or tile is decoded."""
+        return DECODING * self.segment
 
     def token(self) -> str:
         """Name, size and time of the file, and which pages were chosen."""
@@ -252,7 +260,7 @@ def _read_page(held: _Open, path: str, number: int, rows: slice, columns: slice,
 
 def _segments(key: Any, rows: slice, columns: slice) -> Iterator[tuple[int, Part, Part]]:
     """The strips or tiles that touch a part of a page: number, what to take of each, and where it goes."""
-    height, width = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
+    height, width = _segment(key)
     across = -(-key.imagewidth // width)
     for down in range(rows.start // height, -(-rows.stop // height)):
         for side in range(columns.start // width, -(-columns.stop // width)):
@@ -264,6 +272,11 @@ def _segments(key: Any, rows: slice, columns: slice) -> Iterator[tuple[int, Part
             )
             target = slice(y0 - rows.start, y1 - rows.start), slice(x0 - columns.start, x1 - columns.start)
             yield down * across + side, inside, target
+
+
+def _segment(key: Any) -> Shape:
+    """Rows and columns of a strip or tile."""
+    return (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
 
 
 def _bytes(held: _Open, offset: int, length: int) -> bytes:

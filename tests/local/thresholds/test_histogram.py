@@ -20,6 +20,7 @@ from bigseg.local.thresholds.histogram import (
     bin_edges,
     count_values,
     extremes,
+    first_not_finite,
     values_of,
 )
 
@@ -287,3 +288,13 @@ def test_what_cannot_be_counted_is_refused() -> None:
             bin_counts(np.zeros(3), lo, hi, bins)
     with pytest.raises(ValuesError, match="overflows float64"):
         bin_edges(-1e308, 1e308, dtype="float64")
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (5, 7, 9)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_value_that_is_not_finite_is_found(shape: tuple[int, ...], bad: float) -> None:
+    """In raster order, wherever it is."""
+    array = np.zeros(shape, np.float32)
+    for flat in (array.size - 1, 40, 0):
+        array.ravel()[flat] = bad
+        assert first_not_finite(array) == np.unravel_index(flat, shape)
