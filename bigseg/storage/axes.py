@@ -70,7 +70,7 @@ def choose_axes(
         if len(set(names)) == len(shape) and set(names) <= set(_KINDS) and {"y", "x"} <= set(names):
             kinds = tuple(_KINDS[name] for name in names)
         else:
-            space = min(2 if channel is not None and len(shape) == 3 else 3, len(shape))
+            space = min(3, len(shape))
             kinds = ("channel",) * (len(shape) - space) + ("space",) * space
             names = ("",) * (len(shape) - space) + SPACE[3 - space :]
     spatial = [axis for axis, kind in enumerate(kinds) if kind == "space"]
