@@ -104,11 +104,12 @@ def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequ
     long = [axis for axis, n in enumerate(shape) if n > 1]
     if not chosen and long:
         what = " and ".join(f"{names[axis] or 'leading'} axis of {shape[axis]}" for axis in long)
-        example = "1" if len(long) == 1 else "(0, 1)"
+        example = "1" if len(long) == 1 else str(tuple(range(len(long))))
+        typed = example.strip("()").replace(" ", "")
         known = f" ({_list(channels)})" if any(channels) else ""
         raise ParameterError(
-            f"{where} has a {what}{known} before the volume: choose one with channel={example} (--channel "
-            f"{example.strip('()')} on the command line)"
+            f"{where} has a {what}{known} before the volume: choose one with channel={example} (--channel {typed} on "
+            "the command line)"
         )
     wanted = long if len(chosen) == len(long) else list(range(len(shape)))
     if chosen and len(chosen) != len(wanted) and chosen != [0]:

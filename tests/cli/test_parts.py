@@ -110,6 +110,7 @@ def test_two_leading_axes(bigseg: Bigseg, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     assert answer.json["shape"] == [9, 12, 14]
     assert bigseg("info", "a.zarr", "--channel", 1).code == 2
+    assert "--channel 0,1 on the command line" in bigseg("info", "a.zarr").err  # as it must be typed
 
 
 def test_a_plane_is_no_channel(bigseg: Bigseg, tmp_path: Path) -> None:
