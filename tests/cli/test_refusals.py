@@ -297,7 +297,41 @@ def test_incomplete_volume_is_refused(bigseg: Bigseg, pipeline: Path, volume: Pa
         answer = bigseg(*command)
         assert answer.code == 5
         assert "incomplete" in answer.err
+        assert "--allow-incomplete" not in answer.err  # only report has it
     assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("name", ["scan.tif", "plane.tif", "scan.npy", "plane.png", "slices", "pngs"])
+def test_a_file_that_may_not_be_read(bigseg: Bigseg, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What the system does not let us read is told in its words: nobody is sent to copy a whole file again."""
+    import builtins
+    import errno
+    import os
+
+    import tifffile
+    from PIL import Image
+
+    array = np.zeros((4, 20, 30), np.uint8)
+    np.save("scan.npy", array)
+    tifffile.imwrite("scan.tif", array)
+    tifffile.imwrite("plane.tif", array[0])
+    Image.fromarray(array[0]).save("plane.png")
+    for folder, ending in (("slices", "tif"), ("pngs", "png")):
+        Path(folder).mkdir()
+        for k in (1, 2):
+            shutil.copy(f"plane.{ending}", f"{folder}/{k}.{ending}")
+    real = builtins.open
+
+    def denied(file: object, *more: object, **options: object) -> object:
+        if name in str(file):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return real(file, *more, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(builtins, "open", denied)
+    answer = bigseg("info", name)
+    assert answer.code == 6, answer.err
+    assert "Permission denied; check the disk and the permissions" in answer.err
+    assert "copy it again" not in answer.err
 
 
 def test_debug_shows_the_traceback(bigseg: Bigseg) -> None:
