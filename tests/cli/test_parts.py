@@ -147,6 +147,8 @@ def test_regions_and_voxel_sizes(bigseg: Bigseg, blobs: np.ndarray, tmp_path: Pa
         (("--anti-alias",), "give --resample too"),
         (("--resample", "2 um"), "--spacing"),
         (("--resample", "50%", "--interpolation", "cubic"), "linear or nearest"),
+        (("--spacing", "1 um", "--resample", "5 px"), "cannot be told in voxels"),
+        (("--spacing", "5 pixels"), "cannot be told in voxels"),
     ):
         answer = bigseg("run", "p.yaml", "-i", "a.zarr", "-o", "other", *options, "--workers", 0)
         assert answer.code == 2
