@@ -10,6 +10,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.cli.outputs import refuse_output, refuse_picture
 from bigseg.cli.tables import refuse_table, write_rows
 from bigseg.errors import UsageError
 
@@ -58,13 +59,13 @@ def evaluate(
 ) -> None:
     """Figures of a result against the truth: Dice, AUC, confusion, Rand error and the like, at any size."""
     if table is not None:
-        refuse_table(table)
+        refuse_table(table, [result, truth, mask])
     if picture is not None:
-        options.refuse_unwritable(picture)
+        refuse_picture("--picture", picture, [result, truth, mask])
     if errors is not None:
         if errors.exists():
             raise UsageError(f"--errors {errors} exists: give a name that is free")
-        options.refuse_unwritable(errors)
+        refuse_output("--errors", errors, [result, truth, mask])
     if validation is not None and (test is None or threshold is not None):
         raise UsageError("--validation chooses a threshold for --test: give that region, and no --threshold")
     if test is not None and roi is not None:

@@ -10,6 +10,7 @@ import typer
 
 from bigseg.cli import options, stopping
 from bigseg.cli.options import Command
+from bigseg.cli.outputs import refuse_picture
 from bigseg.cli.phantoms import phantom
 
 
@@ -137,7 +138,7 @@ def preview(
     as_json: options.Json = False,
 ) -> None:
     """A picture of one plane under every step, computed on a thin slab: seconds, whatever the volume's size."""
-    options.refuse_unwritable(out)
+    refuse_picture("-o", out, [pipeline, *options.named(inputs).values()])
 
     from bigseg.pipeline.pipeline import Pipeline
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigseg.errors import StorageError, UsageError
+from bigseg.errors import UsageError
 from bigseg.storage.units import byte_count
 
 READABLE = "OME-Zarr, Zarr, TIFF, a folder or pattern of slices, PNG, NPY, phantom:KIND,shape=512,seed=1"
@@ -128,23 +127,6 @@ def begin_workers(workers: int | None, scheduler: str | None = None, scheduler_f
         forking.begin()
 
 
-def refuse_unwritable(picture: Path) -> None:
-    """Refuse, before anything is computed, a picture that could not be written afterwards."""
-    if not picture.absolute().parent.is_dir():
-        raise StorageError(
-            f"cannot write {picture}: {picture.parent} is no folder; make it first, or give another name"
-        )
-    if picture.is_dir():
-        raise StorageError(f"cannot write {picture}: it is a folder; give the name of a file")
-    try:
-        with tempfile.TemporaryFile(dir=picture.absolute().parent):
-            pass
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {picture}: {error.strerror or error}; give a folder that you can write to"
-        ) from error
-
-
 def sizes(text: str | None) -> tuple[int, ...] | None:
     """``"256"`` or ``"64,256,256"``.
 
@@ -199,6 +181,24 @@ def part(origin: Any, roi: str | None, resample: dict[str, Any] | None) -> Any:
     return open_inputs({"input": origin}, roi, resample)["input"]
 
 
+def named(items: Sequence[str]) -> dict[str, str]:
+    """The paths of ``path`` or ``name=path`` options, by name.
+
+    >>> named(["xray=a.zarr", "b.zarr"])
+    {'xray': 'a.zarr', 'input': 'b.zarr'}
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        key, value = (name, path) if equals and re.fullmatch(r"[A-Za-z][\w-]*", name) else ("input", item)
+        if key in found:
+            raise UsageError(
+                f"-i {item}: the input {key!r} is given twice; name them: -i xray=a.zarr -i neutron=b.zarr"
+            )
+        found[key] = value
+    return found
+
+
 def inputs(
     items: Sequence[str],
     level: int,
@@ -211,17 +211,9 @@ def inputs(
     """``path`` or ``name=path`` options as opened inputs, cut to the region and resampled."""
     from bigseg.pipeline.geometry import open_inputs
 
-    named: dict[str, str] = {}
-    for item in items:
-        name, equals, path = item.partition("=")
-        key, value = (name, path) if equals and re.fullmatch(r"[A-Za-z][\w-]*", name) else ("input", item)
-        if key in named:
-            raise UsageError(
-                f"-i {item}: the input {key!r} is given twice; name them: -i xray=a.zarr -i neutron=b.zarr"
-            )
-        named[key] = value
-    chosen = channel_of(channels or (), list(named))
-    found = {name: opened(path, level, chosen[name], missing, spacing) for name, path in named.items()}
+    paths = named(items)
+    chosen = channel_of(channels or (), list(paths))
+    found = {name: opened(path, level, chosen[name], missing, spacing) for name, path in paths.items()}
     return open_inputs(found, roi, resample)
 
 

@@ -11,6 +11,7 @@ from bigseg.engine.journal import read_lines
 from bigseg.engine.lock import holder
 from bigseg.errors import CorruptChunkError, OutputError
 from bigseg.report.wording import number
+from bigseg.storage.layout import read_node
 
 
 def status_facts(folder: Path) -> dict[str, Any]:
@@ -19,14 +20,17 @@ def status_facts(folder: Path) -> dict[str, Any]:
     Raises
     ------
     OutputError
-        When there is no run.
+        When there is neither a run nor an image of bigseg.
     """
     run = RunFolder(folder)
     if run.read() is None and ingest_folder(folder).is_dir():
         run = RunFolder(ingest_folder(folder))
-    record = run.read()
+    record = run.read() or _image(folder)
     if record is None:
-        raise OutputError(f"{folder} holds no run (no run.json): expected a folder made by `bigseg run`")
+        raise OutputError(
+            f"{folder} holds no run (no run.json): expected a folder made by `bigseg run`, or an image made by "
+            "`bigseg ingest`"
+        )
     status, owner = record["status"], holder(run.lock)
     done: dict[str, set[int]] = {}
     if status != "complete":
@@ -54,6 +58,12 @@ def status_facts(folder: Path) -> dict[str, Any]:
         "error": record.get("error") if status == "failed" else None,
         "to_do": _to_do(folder, status, owner),
     }
+
+
+def _image(folder: Path) -> dict[str, Any] | None:
+    """What an image of bigseg says of itself: a finished ingest leaves no other record."""
+    node = read_node(folder) if folder.is_dir() else None
+    return None if node is None or node.status is None else {"status": node.status}
 
 
 def _finished(journal: Path) -> dict[str, set[int]]:

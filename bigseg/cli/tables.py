@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigseg.cli.options import refuse_unwritable
-from bigseg.errors import UsageError
+from bigseg.cli.outputs import refuse_output
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def refuse_table(path: Path) -> None:
-    """Refuse, before anything is computed, a table that could not be written afterwards.
-
-    Raises
-    ------
-    UsageError
-        When the name says neither CSV nor Parquet.
-    StorageError
-        When there is no such folder.
-    """
-    refuse_unwritable(path)
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise UsageError(f"--table {path}: expected a name that ends in .csv or .parquet")
+def refuse_table(path: Path, inputs: Iterable[str | Path | None]) -> None:
+    """`refuse_output` for a table, whose name says CSV or Parquet."""
+    refuse_output("--table", path, inputs, (".csv", ".parquet"))
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:

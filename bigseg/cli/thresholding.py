@@ -10,6 +10,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.cli.outputs import refuse_picture
 from bigseg.errors import UsageError
 
 
@@ -34,7 +35,7 @@ def threshold(
 ) -> None:
     """Thresholds of a volume by every method, with the share of voxels above each, as a table and a picture."""
     if picture is not None:
-        options.refuse_unwritable(picture)
+        refuse_picture("--picture", picture, [volume])
     elif z is not None:
         raise UsageError("--z says which plane the picture shows: give --picture too")
     chosen = options.settings(block, workers, memory, scheduler, scheduler_file, insecure=insecure)

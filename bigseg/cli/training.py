@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from bigseg.cli import options
 from bigseg.cli.options import Command
+from bigseg.cli.outputs import refuse_output
 from bigseg.cli.tables import refuse_table, write_rows
 from bigseg.errors import UsageError
 
@@ -54,9 +56,7 @@ def train(
         raise UsageError("expected --labels or --points with the volume, one of them")
     if spec is not None and (labels or points or spacing or channel or regions):
         raise UsageError("a training file names volumes, annotations and regions itself: leave these options out")
-    options.refuse_unwritable(out)
-    if table is not None:
-        refuse_table(table)
+    _refuse(out, table, [spec, labels, points, *options.named(inputs or ()).values()])
 
     from bigseg.cli.trained import parameters_of, trained_tables, training_facts
     from bigseg.learn.model_file import save_model
@@ -65,6 +65,7 @@ def train(
     given = parameters_of(features, estimator, kind, regions or (), changes or ())
     if spec is not None:
         items, op = load_training(spec, given)
+        _refuse(out, table, [path for item in items for path in item.paths])
         examples = [open_example(item, op) for item in items]
     else:
         op = make_train(given, "bigseg train")
@@ -81,6 +82,13 @@ def train(
         print(json.dumps({"model": str(out), **training_facts(trained)}))
     else:
         trained_tables(trained, out)
+
+
+def _refuse(out: Path, table: Path | None, inputs: Sequence[str | Path | None]) -> None:
+    """Refuse files that could not be written, or that are read."""
+    refuse_output("-o", out, inputs)
+    if table is not None:
+        refuse_table(table, inputs)
 
 
 COMMANDS = (

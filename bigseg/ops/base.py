@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
 from numbers import Integral
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,8 +20,10 @@ from pydantic import (
     ConfigDict,
     SerializeAsAny,
     StringConstraints,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
 )
 from pydantic import Field as Parameter
 
@@ -126,6 +128,16 @@ class Site:
         return found
 
 
+def _kinds(annotation: Any) -> set[Any]:
+    """All types that a parameter's annotation names."""
+    inner = get_args(annotation)
+    return set().union(*map(_kinds, inner)) if inner else {annotation} if isinstance(annotation, type) else set()
+
+
+def _holds_truth(value: Any) -> bool:
+    return any(map(_holds_truth, value)) if isinstance(value, (list, tuple)) else isinstance(value, bool)
+
+
 class Op(BaseModel):
     """Base of every operation."""
 
@@ -143,6 +155,16 @@ class Op(BaseModel):
     """Parameters that name another step (an intensity volume), beside ``from``."""
     masked: ClassVar[Masking] = ""
     """What a step's ``mask`` does to it (`bigseg.ops.masked`); "": it takes none."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes true for the number 1; who writes `sigma: true` means something else."""
+        if _holds_truth(value):
+            kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+            if kinds & {int, float} and not kinds & {bool, Any}:
+                raise ValueError(f"expected a number, found {str(value).lower()}")
+        return value
 
     def references(self) -> Iterator[tuple[str, str, str]]:
         """Every ``${step.key}`` among the parameters: parameter, step, key."""

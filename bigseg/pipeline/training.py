@@ -55,6 +55,12 @@ class VolumeItem(BaseModel):
             raise ValueError("expected `part` or `regions`, not both")
         return self
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All that is read of it."""
+        images = (self.image,) if isinstance(self.image, str) else tuple(self.image.values())
+        return *images, *(path for path in (self.labels, self.points) if path is not None)
+
 
 class TrainingFile(BaseModel):
     """The content of a training file."""

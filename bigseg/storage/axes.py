@@ -69,7 +69,7 @@ def choose_axes(
     if kinds is None:
         kinds = kinds_of(names) if len(names) == len(shape) else None
         if kinds is None:
-            space = min(2 if channel is not None and len(shape) == 3 else 3, len(shape))
+            space = min(3, len(shape))
             kinds = ("channel",) * (len(shape) - space) + ("space",) * space
             names = ("",) * (len(shape) - space) + SPACE[3 - space :]
     spatial = [axis for axis, kind in enumerate(kinds) if kind == "space"]
@@ -114,11 +114,12 @@ def _prefix(shape: Shape, names: Sequence[str], channel: Channel, channels: Sequ
     long = [axis for axis, n in enumerate(shape) if n > 1]
     if not chosen and long:
         what = " and ".join(f"{names[axis] or 'leading'} axis of {shape[axis]}" for axis in long)
-        example = "1" if len(long) == 1 else "(0, 1)"
+        example = "1" if len(long) == 1 else str(tuple(range(len(long))))
+        typed = example.strip("()").replace(" ", "")
         known = f" ({_list(channels)})" if any(channels) else ""
         raise ParameterError(
-            f"{where} has a {what}{known} before the volume: choose one with channel={example} (--channel "
-            f"{example.strip('()')} on the command line)"
+            f"{where} has a {what}{known} before the volume: choose one with channel={example} (--channel {typed} on "
+            "the command line)"
         )
     wanted = long if len(chosen) == len(long) else list(range(len(shape)))
     if chosen and len(chosen) != len(wanted) and chosen != [0]:

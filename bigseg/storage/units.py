@@ -39,6 +39,8 @@ _SHORT = {
     "m": "meter",
     "km": "kilometer",
 }
+_VOXELS = ("px", "pixel", "pixels", "voxel", "voxels")
+"""Words for a number of voxels: a length as plain numbers are, but no size of a voxel."""
 _LENGTH = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([^\d\s^²³]*)\s*(?:\^?([23])|([²³]))?\s*", re.IGNORECASE
 )
@@ -180,6 +182,11 @@ def parse_spacing(
         items *= ndim
     if len(items) != ndim:
         raise ParameterError(f"spacing {value!r}: expected 1 or {ndim} sizes, found {len(items)}")
+    if any(_of_voxels(item) for item in items):
+        raise ParameterError(
+            f"spacing {value!r}: the size of a voxel cannot be told in voxels; give it with a unit of length, like "
+            "'0.5 um', or as a plain number in the volume's own"
+        )
     default = (unit_name(unit) or unit) if unit else ""
     lengths = [parse_length(item, "spacing") for item in items]
     given = list(dict.fromkeys(length.unit for length in lengths if length.unit))
@@ -192,6 +199,11 @@ def parse_spacing(
 
 def _sequence(value: float | Sequence[float | str]) -> Sequence[float | str]:
     return (value,) if isinstance(value, Real) else value  # type: ignore[return-value]
+
+
+def _of_voxels(item: float | str) -> bool:
+    match = _LENGTH.fullmatch(item) if isinstance(item, str) else None
+    return match is not None and match[2].lower() in _VOXELS
 
 
 def _items(text: str) -> list[float | str]:
@@ -225,7 +237,7 @@ def parse_power(value: float | str, name: str) -> tuple[float, str, int]:
         number, word, power = float(match[1]), match[2], {"2": 2, "²": 2, "3": 3, "³": 3}.get(match[3] or match[4], 1)
     if not math.isfinite(number):
         raise ParameterError(f"{name} {value!r}: expected a finite number")
-    if word.lower() in ("", "px", "pixel", "pixels", "voxel", "voxels"):
+    if word.lower() in ("", *_VOXELS):
         if power > 1:
             raise ParameterError(f"{name} {value!r}: expected a unit of length before the power")
         return number, "", 1

@@ -98,7 +98,7 @@ class Volume:
         if status not in (None, "complete") and not allow_incomplete:
             raise IncompleteError(
                 f"{place.root} is {status}: the run that makes it has not finished; run the same command "
-                "again, or ask for what is there with --allow-incomplete (allow_incomplete=True)"
+                "again to finish it (from Python, allow_incomplete=True opens what is there)"
             )
         layout = place.node.layout()
         if not all(layout.shape):

@@ -247,6 +247,19 @@ def test_ingest_then_info(bigseg: Bigseg, tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["scan.npy", "scan.ome.zarr"]
 
 
+def test_status_of_an_image(bigseg: Bigseg, volume: Path, out: Path) -> None:
+    """What an ingest or `phantom` finished is complete, and so is what a run saved; a foreign Zarr is refused."""
+    assert bigseg("ingest", volume, "a.ome.zarr", "--workers", 0).code == 0
+    assert bigseg("phantom", "voids", "b.ome.zarr", "--shape", 16, "--workers", 0).code == 0
+    for image in ("a.ome.zarr", "b.ome.zarr", out / "objects.ome.zarr"):
+        facts = bigseg("status", image, "--json").json
+        assert (facts["status"], facts["running"], facts["error"]) == ("complete", False, None)
+        assert bigseg("status", image).out == f"{image}: complete\nto do     nothing\n"
+    answer = bigseg("status", volume)
+    assert answer.code == 5
+    assert "or an image made by `bigseg ingest`" in answer.err
+
+
 def test_preview_writes_a_picture(bigseg: Bigseg, pipeline: Path, volume: Path) -> None:
     """`bigseg preview` writes a PNG and says what it was computed from."""
     answer = bigseg("preview", pipeline, "-i", volume, "--z", 10, "--planes", 5, "-o", "look.png")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from bigseg import open_source, open_volume
 from bigseg.errors import ChangedError
@@ -109,6 +110,21 @@ def test_two_leading_axes(bigseg: Bigseg, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     assert answer.json["shape"] == [9, 12, 14]
     assert bigseg("info", "a.zarr", "--channel", 1).code == 2
+    assert "--channel 0,1 on the command line" in bigseg("info", "a.zarr").err  # as it must be typed
+
+
+def test_a_plane_is_no_channel(bigseg: Bigseg, tmp_path: Path) -> None:
+    """An array of three axes without names is a volume, whatever its file: --channel never takes its plane."""
+    np.save("a.npy", VOXELS[0])
+    tifffile.imwrite("a.tif", VOXELS[0])
+    store(tmp_path / "a.zarr", VOXELS[0])
+    for file in ("a.npy", "a.tif", "a.zarr"):
+        answer = bigseg("info", file, "--channel", 1)
+        assert answer.code == 2
+        assert "has 0 leading axes to choose from; leave it out" in answer.err
+        assert bigseg("info", file, "--channel", 0, "--json").json["shape"] == [9, 12, 14]  # its only one
+    np.save("four.npy", VOXELS)
+    assert bigseg("info", "four.npy", "--channel", 1, "--json").json["shape"] == [9, 12, 14]
 
 
 def test_regions_and_voxel_sizes(bigseg: Bigseg, blobs: np.ndarray, tmp_path: Path) -> None:
@@ -131,6 +147,8 @@ def test_regions_and_voxel_sizes(bigseg: Bigseg, blobs: np.ndarray, tmp_path: Pa
         (("--anti-alias",), "give --resample too"),
         (("--resample", "2 um"), "--spacing"),
         (("--resample", "50%", "--interpolation", "cubic"), "linear or nearest"),
+        (("--spacing", "1 um", "--resample", "5 px"), "cannot be told in voxels"),
+        (("--spacing", "5 pixels"), "cannot be told in voxels"),
     ):
         answer = bigseg("run", "p.yaml", "-i", "a.zarr", "-o", "other", *options, "--workers", 0)
         assert answer.code == 2

@@ -40,6 +40,15 @@ PIPELINES = {
     "sigma that is no length": (HEAD + "- {id: a, op: gaussian, sigma: wide}", "expected a number"),
     "negative sigma": (HEAD + "- {id: a, op: gaussian, sigma: -1}", "0 or more"),
     "sigma with a unit, spacing without": (HEAD + "- {id: a, op: gaussian, sigma: 2 um}", "give the value in voxels"),
+    "sigma of true": (HEAD + "- {id: a, op: gaussian, sigma: true}", "a number, found true"),
+    "sigma of on": (HEAD + "- {id: a, op: gaussian, sigma: [1, on, 1]}", "sigma: expected a number, found"),
+    "below true": (HEAD + "- {id: a, op: threshold, below: true}", "below: expected a number, found true"),
+    "values of false": (HEAD + "- {id: a, op: multi_threshold, values: [false, 2]}", "values: expected a number"),
+    "size of true": (HEAD + "- {id: a, op: median, size: true}", "size: expected a number, found true"),
+    "min_size of true": (
+        HEAD + "- {id: a, op: hysteresis, low: 1, high: 2, min_size: true}",
+        "min_size: expected a num",
+    ),
     "even size": (HEAD + "- {id: a, op: median, size: 2}", "odd"),
     "low above high": (HEAD + "- {id: a, op: hysteresis, low: 9, high: 2}", "low <= high"),
     "connectivity 4": (HEAD + "- {id: a, op: hysteresis, low: 1, high: 2, connectivity: 4}", "connectivity"),
@@ -187,6 +196,67 @@ def test_bad_arguments(bigseg: Bigseg, pipeline: Path, volume: Path, tmp_path: P
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
+OVERWRITTEN: dict[str, tuple[object, ...]] = {
+    "picture over the scan": ("preview", "pipeline.yaml", "-i", "scan.png", "-o", "scan.png"),
+    "picture over a named scan": ("preview", "pipeline.yaml", "-i", "xray=scan.png", "-o", "./scan.png"),
+    "picture over the pipeline": ("preview", "pipeline.yaml", "-i", "scan.npy", "-o", "pipeline.yaml"),
+    "picture among the slices": ("preview", "pipeline.yaml", "-i", "slices", "-o", "slices/look.png"),
+    "picture over a slice": ("preview", "pipeline.yaml", "-i", "slices/*.png", "-o", "slices/1.png"),
+    "picture through a link": ("threshold", "scan.npy", "--picture", "link.png"),
+    "picture through a hard link": ("threshold", "scan.npy", "--picture", "hard.png"),
+    "picture over the volume": ("threshold", "scan.npy", "--picture", "scan.npy"),
+    "model over the labels": ("train", "-i", "scan.npy", "--labels", "painted.npy", "-o", "painted.npy"),
+    "model over the scan": ("train", "-i", "scan.npy", "--labels", "painted.npy", "-o", "scan.npy"),
+    "table over the points": ("train", "-i", "scan.npy", "--points", "points.csv", "--table", "points.csv"),
+    "model over the training file": ("train", "training.yaml", "-o", "training.yaml"),
+    "model over a training file's labels": ("train", "training.yaml", "-o", "painted.npy"),
+    "figures over the truth": ("evaluate", "scan.npy", "painted.npy", "--picture", "painted.npy"),
+    "figures over the result": ("evaluate", "scan.png", "painted.npy", "--picture", "scan.png"),
+    "figures over the mask": ("evaluate", "painted.npy", "painted.npy", "--mask", "scan.png", "--picture", "scan.png"),
+    "errors among the slices": ("evaluate", "slices", "painted.npy", "--errors", "slices/errors.ome.zarr"),
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+def test_no_input_is_overwritten(bigseg: Bigseg, pipeline: Path, tmp_path: Path, name: str) -> None:
+    """A file that the command reads is never what it writes, whatever name leads there: every file stays as it is."""
+    from PIL import Image
+
+    np.save("scan.npy", np.arange(6 * 20 * 20, dtype=np.uint8).reshape(6, 20, 20))
+    np.save("painted.npy", np.ones((6, 20, 20), np.uint8))
+    Path("points.csv").write_text("z,y,x,class\n1,2,3,1\n1,5,6,2\n")
+    Path("training.yaml").write_text(
+        "version: 1\nvolumes: [{image: scan.npy, labels: painted.npy}]\ntrain: {features: {gaussian: 1}}\n"
+    )
+    Path("slices").mkdir()
+    for file in ("scan.png", "slices/1.png", "slices/2.png"):
+        Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20)).save(file)
+    Path("link.png").symlink_to("scan.npy")
+    Path("hard.png").hardlink_to("scan.npy")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    answer = bigseg(*OVERWRITTEN[name])
+    assert answer.code == 2, answer.err
+    assert "which this command reads: give another name" in answer.err
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
+def test_a_picture_is_a_png(bigseg: Bigseg, pipeline: Path, volume: Path) -> None:
+    """A picture's name says what it is; one's own earlier picture may be replaced."""
+    commands = (
+        ("preview", pipeline, "-i", volume, "-o"),
+        ("threshold", volume, "--workers", 0, "--picture"),
+        ("evaluate", volume, volume, "--workers", 0, "--picture"),
+    )
+    for command in commands:
+        for name in ("look.jpg", "look.ome.zarr", "look"):
+            answer = bigseg(*command, name)
+            assert answer.code == 2
+            assert f"{name}: expected a name that ends in .png" in answer.err
+            assert not Path(name).exists()
+    for _ in range(2):
+        assert bigseg(*commands[0], "look.PNG").code == 0
+
+
 def test_over_memory_names_the_step_and_a_block_that_fits(bigseg: Bigseg, pipeline: Path) -> None:
     """A plan over the given memory names the stage, the sizes, and a block that then really fits."""
     import re
@@ -241,7 +311,41 @@ def test_incomplete_volume_is_refused(bigseg: Bigseg, pipeline: Path, volume: Pa
         answer = bigseg(*command)
         assert answer.code == 5
         assert "incomplete" in answer.err
+        assert "--allow-incomplete" not in answer.err  # only report has it
     assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("name", ["scan.tif", "plane.tif", "scan.npy", "plane.png", "slices", "pngs"])
+def test_a_file_that_may_not_be_read(bigseg: Bigseg, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What the system does not let us read is told in its words: nobody is sent to copy a whole file again."""
+    import builtins
+    import errno
+    import os
+
+    import tifffile
+    from PIL import Image
+
+    array = np.zeros((4, 20, 30), np.uint8)
+    np.save("scan.npy", array)
+    tifffile.imwrite("scan.tif", array)
+    tifffile.imwrite("plane.tif", array[0])
+    Image.fromarray(array[0]).save("plane.png")
+    for folder, ending in (("slices", "tif"), ("pngs", "png")):
+        Path(folder).mkdir()
+        for k in (1, 2):
+            shutil.copy(f"plane.{ending}", f"{folder}/{k}.{ending}")
+    real = builtins.open
+
+    def denied(file: object, *more: object, **options: object) -> object:
+        if name in str(file):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return real(file, *more, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(builtins, "open", denied)
+    answer = bigseg("info", name)
+    assert answer.code == 6, answer.err
+    assert "Permission denied; check the disk and the permissions" in answer.err
+    assert "copy it again" not in answer.err
 
 
 def test_debug_shows_the_traceback(bigseg: Bigseg) -> None:

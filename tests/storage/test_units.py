@@ -59,6 +59,13 @@ def test_spacing_that_cannot_be_is_refused(value: str) -> None:
         parse_spacing(value, 3)
 
 
+@pytest.mark.parametrize("value", ["5 px", "5pixels", "2 1 1 Voxels", "1 pixel x 1 um x 1 um", ["1 um", "1 voxel", 1]])
+def test_a_voxel_is_not_measured_in_voxels(value: object) -> None:
+    """A voxel's size in voxels is refused: it would be taken for one in the unit of the volume."""
+    with pytest.raises(ParameterError, match="cannot be told in voxels; give it with a unit of length"):
+        parse_spacing(value, 3, "micrometer")  # type: ignore[arg-type]
+
+
 def test_numbers_take_the_unit_of_the_volume() -> None:
     """Sizes without a unit keep the unit that the file has."""
     assert parse_spacing([2, 1], 2, "micrometer") == ((2.0, 1.0), "micrometer")

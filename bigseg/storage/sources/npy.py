@@ -12,7 +12,7 @@ from bigseg.errors import CorruptChunkError, InputError
 from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel, choose_axes
 from bigseg.storage.handles import count
-from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
+from bigseg.storage.sources.source import check_box, files_token, refuse_unreadable, spec_of, stem
 from bigseg.storage.spec import Spec
 
 
@@ -71,6 +71,7 @@ def _map(path: str) -> NDArray[Any]:
             ) from error
         raise InputError(f"{path} cannot be read as an array of numbers ({error}); save it with numpy.save") from error
     except (OSError, EOFError) as error:
+        refuse_unreadable(path, error)
         raise InputError(f"{path} cannot be read as a NumPy file: {error}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays: expected the .npy file of one")

@@ -18,7 +18,7 @@ from bigseg.storage.axes import Channel
 from bigseg.storage.sources.npy import NpyFile
 from bigseg.storage.sources.phantom import PREFIX, PhantomSource
 from bigseg.storage.sources.plane import PLANE_ENDINGS, TIFF_ENDINGS, PlaneFile
-from bigseg.storage.sources.source import Source
+from bigseg.storage.sources.source import Source, refuse_unreadable
 from bigseg.storage.sources.stack import ImageStack, slice_files
 from bigseg.storage.sources.tiff import TiffFile
 from bigseg.storage.units import parse_spacing
@@ -120,6 +120,7 @@ def _tiff(path: str, channel: Channel) -> _Known:
             series = file.series[0]
             stack = len(file.pages) > 1 or (len(series.shape) > 2 and "S" not in series.axes)
     except Exception as error:  # tifffile fails in many ways on what is no TIFF
+        refuse_unreadable(path, error)
         raise InputError(f"{path} cannot be read as a TIFF file: {error}; copy it again from the original") from error
     return TiffFile.open(path, channel) if stack else PlaneFile.open(path, channel)
 

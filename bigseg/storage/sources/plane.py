@@ -23,7 +23,7 @@ from bigseg.errors import BigsegError, CorruptChunkError, InputError, ParameterE
 from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel
 from bigseg.storage.handles import count
-from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
+from bigseg.storage.sources.source import check_box, files_token, refuse_unreadable, spec_of, stem
 from bigseg.storage.sources.tags import Calibration, calibration
 from bigseg.storage.spec import Spec
 
@@ -118,6 +118,7 @@ def decode_plane(path: str) -> NDArray[Any]:
         except BigsegError:
             raise
         except Exception as error:  # codecs raise errors of their own; Pillow may know better
+            refuse_unreadable(path, error)
             errors.append(str(error))
     try:
         with Image.open(path) as image:
@@ -131,6 +132,7 @@ def decode_plane(path: str) -> NDArray[Any]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except Exception as error:
+        refuse_unreadable(path, error)
         errors.append(str(error))
         raise CorruptChunkError(
             f"{path} cannot be decoded ({'; '.join(errors)}): expected an image; copy it again from the original"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable
@@ -10,9 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bigseg.errors import InputError
+from bigseg.errors import InputError, StorageError
 from bigseg.grid import Box, Shape
 from bigseg.storage.spec import Spec
+
+_SYSTEM = {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
+"""What the system says of a disk or of a right; others, like EINVAL, come of what a damaged file holds."""
 
 
 class Source(Protocol):
@@ -53,6 +57,20 @@ def files_token(paths: Iterable[str], choice: object = None) -> str:
         name = os.fsencode(os.path.basename(path))  # which may be no UTF-8
         found.update(name + f" {state.st_size} {state.st_mtime_ns}\n".encode())
     return found.hexdigest()
+
+
+def refuse_unreadable(path: str, error: BaseException) -> None:
+    """Say what the system said where a file could not be read: the file itself may be whole.
+
+    Raises
+    ------
+    StorageError
+        When ``error`` tells of the disk or of permissions.
+    """
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}; check the disk and the permissions, then run again"
+        ) from error
 
 
 def spec_of(

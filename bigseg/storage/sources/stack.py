@@ -24,7 +24,7 @@ from bigseg.errors import CorruptChunkError, InputError, ParameterError
 from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel
 from bigseg.storage.sources.plane import DECODING, PLANE_ENDINGS, TIFF_ENDINGS, decode_plane, plane_bytes
-from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
+from bigseg.storage.sources.source import check_box, files_token, refuse_unreadable, spec_of, stem
 from bigseg.storage.sources.tags import calibration
 from bigseg.storage.spec import Spec
 
@@ -217,6 +217,7 @@ def _header_of(path: str, size: int, mtime: int) -> tuple[tuple[int, ...], str]:
     except InputError:
         raise
     except Exception as error:
+        refuse_unreadable(path, error)
         raise CorruptChunkError(
             f"{path} cannot be read as an image ({error}): copy it again from the original"
         ) from error

@@ -24,7 +24,7 @@ from bigseg.grid import Box, Shape
 from bigseg.storage.axes import Channel, choose_axes
 from bigseg.storage.handles import count
 from bigseg.storage.sources.plane import DECODING, check_chain
-from bigseg.storage.sources.source import check_box, files_token, spec_of, stem
+from bigseg.storage.sources.source import check_box, files_token, refuse_unreadable, spec_of, stem
 from bigseg.storage.sources.tags import calibration
 from bigseg.storage.spec import Spec
 
@@ -102,6 +102,7 @@ class TiffFile:
         except BigsegError:
             raise
         except Exception as error:  # tifffile fails in many ways on what is no TIFF
+            refuse_unreadable(path, error)
             raise InputError(f"{path} cannot be read as a TIFF file: {error}") from error
         leading = _leading(axes[:-2], shape[:-2])
         names = (*(axis.name for axis in leading), "y", "x")
@@ -153,6 +154,7 @@ class TiffFile:
         try:
             pages = np.memmap(self.path, dtype, "r", offset, shape)
         except (OSError, ValueError) as error:
+            refuse_unreadable(self.path, error)
             raise CorruptChunkError(
                 f"{self.path} cannot be read ({error}): expected {prod(shape)} voxels of {dtype} behind "
                 f"byte {offset}; copy it again from the original"
@@ -248,6 +250,7 @@ def _read_page(held: _Open, path: str, number: int, rows: slice, columns: slice,
             data = _bytes(held, int(page.dataoffsets[index]), int(page.databytecounts[index]))
             out[target] = key.decode(data, index, jpegtables=key.jpegtables)[0][0, :, :, 0][inside]
     except Exception as error:  # every codec has errors of its own
+        refuse_unreadable(path, error)
         try:
             out[...] = _with_pillow(held, path, page.index)[rows, columns]
             count(read=sum(page.databytecounts))
