@@ -158,13 +158,15 @@ def report(
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="report on a run that has not finished")
     ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write a run's report.html anew."""
     from bigseg.engine.folder import complete
     from bigseg.report.page import write_report
 
     record = complete(out, allow_incomplete)
-    print(write_report(out, record, record["status"]))
+    path = str(write_report(out, record, record["status"]))
+    print(json.dumps({"report": path}) if as_json else path)
 
 
 COMMANDS = (

@@ -11,8 +11,13 @@ import typer
 from bigseg.cli import options
 from bigseg.cli.options import Command
 
+EXAMPLE = "bigseg cluster cert ~/.bigseg-keys"
+
 cluster = typer.Typer(
-    help="Keys for a Dask cluster on several nodes.", no_args_is_help=True, context_settings={"max_content_width": 100}
+    help="Keys for a Dask cluster on several nodes.",
+    epilog=f"Example: {EXAMPLE}",
+    no_args_is_help=True,
+    context_settings={"max_content_width": 100},
 )
 
 
@@ -36,6 +41,6 @@ def cert(
     )
 
 
-COMMANDS = (Command(cert, "bigseg cluster cert ~/.bigseg-keys"),)
+COMMANDS = (Command(cert, EXAMPLE),)
 for _command in COMMANDS:
     cluster.command(epilog=f"Example: {_command.example}")(_command.function)

@@ -37,6 +37,9 @@ class Threshold(LocalOp):
     def _one_at_least(self) -> Threshold:
         if self.above is None and self.below is None:
             raise ValueError("expected `above`, `below` or both")
+        numbers = int, float  # and no references, which are not known yet
+        if isinstance(self.above, numbers) and isinstance(self.below, numbers) and self.above >= self.below:
+            raise ValueError(f"no value is above {self.above} and below {self.below}: expected above < below")
         return self
 
     def output(self, spec: Spec) -> Spec:

@@ -208,6 +208,7 @@ def test_report_is_written_anew(bigseg: Bigseg, out: Path) -> None:
     assert answer.code == 0
     assert answer.out.strip() == str(path)
     assert path.stat().st_size > 1000
+    assert bigseg("report", out, "--json").json == {"report": str(path)}
 
 
 def test_info(bigseg: Bigseg, volume: Path, out: Path) -> None:

@@ -61,6 +61,18 @@ def test_every_command_is_listed(bigseg: Bigseg) -> None:
         assert f"{code}  {text}" in answer.out
 
 
+def test_the_group_of_commands_has_an_example(bigseg: Bigseg) -> None:
+    """The help of `bigseg cluster`, and that of its command, end in an example."""
+    for command in (("cluster",), ("cluster", "cert")):
+        assert "Example: bigseg cluster cert " in bigseg(*command, "--help").out
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_but_the_demo_answers_in_json(bigseg: Bigseg, name: str) -> None:
+    """--json is where README says that it is."""
+    assert ("--json" in bigseg(name, "--help").out) == (name != "demo")
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_an_example(bigseg: Bigseg, name: str) -> None:
     """Each command's help ends in an example that begins with the command."""

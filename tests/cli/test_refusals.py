@@ -51,6 +51,8 @@ PIPELINES = {
     ),
     "even size": (HEAD + "- {id: a, op: median, size: 2}", "odd"),
     "low above high": (HEAD + "- {id: a, op: hysteresis, low: 9, high: 2}", "low <= high"),
+    "band that holds nothing": (HEAD + "- {id: a, op: threshold, above: 90, below: 40}", "expected above < below"),
+    "band between equals": (HEAD + "- {id: a, op: threshold, above: 9, below: 9}", "expected above < below"),
     "connectivity 4": (HEAD + "- {id: a, op: hysteresis, low: 1, high: 2, connectivity: 4}", "connectivity"),
     "label of floats": (HEAD + "- {id: a, op: gaussian, sigma: 1}\n- {id: b, op: label}", "put a threshold"),
     "regions of a mask": (
