@@ -178,11 +178,13 @@ def test_thresholds_agree_on_any_few_wide_values(method: str, x: NDArray[Any]) -
     hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-100, 100, width=32)),
 )
 def test_thresholds_agree_on_any_few_real_values(method: str, x: NDArray[Any]) -> None:
-    """On arbitrary real images the threshold is scikit-image's; where that fails, ours says why."""
+    """On arbitrary real images the threshold is scikit-image's; where float32 has no 256 bins for it, in the range."""
     assume(x.min() < x.max())
     try:
-        counted(x)
-    except ValuesError:
+        np.histogram_bin_edges(x, 256)
+    except ValueError:
+        if method != "minimum":  # which two values need not have
+            assert x.min() <= METHODS[method](*counted(x)) <= x.max()
         return
     same_as_oracle(method, x)
 
