@@ -72,7 +72,14 @@ class Found:
         return sorted({(item.stage, item.unit) for item in self.damaged if item.stage})
 
 
-def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done, units: None, below: str = "") -> Found:
+def find_damage(
+    folder: Path,
+    level: Level = "full",
+    watch: Watch = lambda done, units: None,
+    below: str = "",
+    *,
+    driver: bool = False,
+) -> Found:
     """Compare a run's files with its journal.
 
     Parameters
@@ -81,6 +88,7 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
     level : ``"stat"`` compares lengths; ``"full"`` also the bytes and the decoded voxels.
     watch : is told how far it is.
     below : only files whose names begin so, relative to the folder.
+    driver : who asks holds the run's lock, or is about to take it.
 
     Returns
     -------
@@ -106,7 +114,8 @@ def find_damage(folder: Path, level: Level = "full", watch: Watch = lambda done,
         raise OutputError(f"{folder} holds no run: expected a folder made by `bigseg run`")
     if not run.journal.exists():
         raise OutputError(f"{run.journal} is gone, and with it what the run has written: begin again with --restart")
-    refuse_held(run.lock)
+    if not driver:
+        refuse_held(run.lock)
     last, finished = _last_lines(run.journal)
     units = sum(len(places) - places.count(0) for places in last.values())
     kept = {*record.get("kept", []), *names_in(run.components)}

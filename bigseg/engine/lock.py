@@ -194,14 +194,14 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 
 def refuse_held(path: Path) -> None:
-    """Refuse a folder that another living driver is changing, for those who look at all of it.
+    """Refuse a folder that a living driver is changing, for those who look at all of it.
 
     Raises
     ------
     LockedError
         Naming the driver's process and its host.
     """
-    if (owner := holder(path)) and owner.get("token") not in _held:
+    if owner := holder(path):
         raise LockedError(
             f"{path.parent.parent} is in use by {_name(owner)}: wait until it is done, or stop it; bigseg status says "
             "where it is"

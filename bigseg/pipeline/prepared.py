@@ -87,7 +87,7 @@ class Prepared:
     def look(self) -> Found:
         """What is damaged in the finished run that lies there: by lengths, unless somebody has looked already."""
         if self.damaged is None:
-            self.damaged = find_damage(self.folder.path, "stat")
+            self.damaged = find_damage(self.folder.path, "stat", driver=True)
         return self.damaged
 
 

@@ -149,7 +149,7 @@ PIPELINES: dict[str, Case] = {
     "infinity": Case(lambda: _step("op: threshold, above: .inf"), 2, "finite"),
     "negative size": Case(lambda: _step("op: median, size: -3"), 2, "odd widths"),
     "size of 10^23": Case(lambda: _step(f"op: median, size: {'9' * 23}"), 2, "footprint"),
-    "sigma of 10^300": Case(lambda: _step("op: gaussian, sigma: 1.0e+300"), 4, "needs"),
+    "sigma of 10^300": Case(lambda: _step("op: gaussian, sigma: 1.0e+300"), 2, "at most 262144 voxels"),
     "code as expression": Case(lambda: _step(f'op: combine, expression: "{CODE}"'), 2, "unexpected character"),
     "code that is not allowed": Case(lambda: _step('op: map_block, function: "os:mkdir"'), 2, "--allow-code"),
     "code as function": Case(lambda: _step(f'op: map_block, function: "{CODE}"'), 2, "module:name"),
