@@ -10,7 +10,7 @@ here depends on how the volume was cut. Three kernels:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,7 +190,8 @@ def bin_edges(lo: float, hi: float, bins: int = 256, dtype: DTypeLike = np.float
         first, last = real.type(lo), real.type(hi)
     if bins < 1 or not (np.isfinite(first) and np.isfinite(last) and first <= last):
         raise ParameterError(f"a histogram needs bins >= 1 and finite lo <= hi; got bins={bins}, lo={lo}, hi={hi}")
-    for kind in dict.fromkeys((real.type, np.float64)):
+    kinds: tuple[Callable[[Any], Any], ...] = (real.type, np.float64)
+    for kind in dict.fromkeys(kinds):
         edges = _equal_edges(kind(first), kind(last), bins)
         if edges is not None:
             return edges
