@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bigseg.engine.folder import RunFolder
+from bigseg.engine.folder import COMPONENTS, RunFolder
 from bigseg.engine.journal import Unit, read_lines
 from bigseg.engine.lock import refuse_held
 from bigseg.errors import BigsegError, OutputError, StorageError
@@ -36,8 +36,6 @@ Watch = Callable[[int, int], None]
 """Called now and then with the units looked at and all units."""
 _SHARD = re.compile(r"(.*)/(\d+)/c/(\d+(?:/\d+)*)")
 _BATCH = 256
-COMPONENTS = "components"
-"""Name of `RunFolder.components`."""
 
 
 class Damage(NamedTuple):
@@ -132,7 +130,7 @@ def find_damage(
                 found.size += size
                 found.damaged += [Damage(line["s"], line["u"], key, cause) for key, cause in damaged]
             watch(found.units, units)
-    if found.damaged:
+    if found.damaged and not driver:
         refuse_held(run.lock)  # a driver that has begun meanwhile changes what was compared
     return found
 

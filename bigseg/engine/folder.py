@@ -46,6 +46,7 @@ KEPT: dict[str, type] = {
 """What a record holds, where it holds it."""
 FINGERPRINT = "fingerprint.json"
 """Beside the journal; made when a run begins from nothing, and never changed."""
+COMPONENTS = "components"
 PARTIAL, REMOVED = ".partial", ".removed"
 """Endings of hidden folders: images and shards that are being written, folders that are being removed."""
 
@@ -84,7 +85,7 @@ class RunFolder:
     @property
     def components(self) -> Path:
         """Rows that were kept."""
-        return self.path / "components"
+        return self.path / COMPONENTS
 
     def read(self) -> dict[str, Any] | None:
         """run.json, or None where there is none.
@@ -137,7 +138,7 @@ class RunFolder:
     def made(self) -> list[Path]:
         """The folders of what a run makes here: `clear` removes them."""
         images = (f"{Path(step).name}.ome.zarr" for step in (self.read() or {}).get("saved", []))
-        return [self.path / name for name in ("scratch", "tables", "models", "components", *images)]
+        return [self.path / name for name in ("scratch", "tables", "models", COMPONENTS, *images)]
 
     def clear(self) -> None:
         """Remove everything that a run made here, but the lock; nothing else is touched.

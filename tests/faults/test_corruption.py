@@ -17,6 +17,7 @@ import yaml
 
 from bigseg.engine import damage
 from bigseg.engine.damage import find_damage
+from bigseg.engine.folder import RunFolder
 from bigseg.engine.journal import Journal, read_lines
 from bigseg.engine.lock import Lock
 from bigseg.errors import LockedError, OutputError
@@ -133,6 +134,17 @@ def test_a_finished_run_from_which_files_were_purged(
     assert chain.golden(out) == runs.golden
     assert chain.leftovers(out) == []
     assert find_damage(out).damaged == []
+
+
+def test_a_driver_looks_at_its_own_run(runs: Runs, tmp_path: Path) -> None:
+    """Under its own lock it finds what is damaged; anybody else is refused."""
+    out = tmp_path / "run"
+    shutil.copytree(runs.folder / "finished", out)
+    (out / "tables" / "regions.parquet").unlink()
+    with Lock(RunFolder(out).lock):
+        assert [item.key for item in find_damage(out, "stat", driver=True).damaged] == ["tables/regions.parquet"]
+        with pytest.raises(LockedError):
+            find_damage(out, "stat")
 
 
 def test_a_finished_run_without_its_journal_is_refused(runs: Runs, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from bigseg.engine.cluster.settings import ENVIRONMENT, variables
 SAFE = sys.platform == "linux" and sys.version_info >= (3, 11, 1)
 """Before 3.11.1 every user of a machine could talk to the server (CVE-2022-42919); other systems' libraries begin
 threads that a fork does not have."""
+SERVER = "BIGSEG_FORK_SERVER"
+"""A variable that the server alone has: whoever else imports that module keeps his signals."""
 LOADED = "bigseg.engine.cluster.loaded"
 """The module that imports what workers need."""
 
@@ -38,7 +40,7 @@ def begin() -> None:
         return
     _Begun.names = frozenset(os.environ)
     # a module of the working directory must not stand for a library
-    with variables({**ENVIRONMENT, "PYTHONSAFEPATH": "1"}):
+    with variables({**ENVIRONMENT, "PYTHONSAFEPATH": "1", SERVER: "1"}):
         forkserver.set_forkserver_preload([LOADED])
         forkserver.ensure_running()
     forkserver.set_forkserver_preload([])  # one that takes its place would be given the directory
