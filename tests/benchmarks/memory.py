@@ -86,7 +86,16 @@ def _claims(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     drivers = ", ".join(f"{run['driver_memory_peak'] / MIB:.0f}" for run in runs)
     lines.append(f"- The driver's peak, its scheduler and imports included: {drivers} MiB.")
+    servers = ", ".join("{resident:.0f} ({share:.0f})".format(**_mib(run["server_memory"])) for run in runs)
+    lines.append(
+        f"- The process that workers are forks of, beside them: {servers} MiB resident, in brackets its share where "
+        "pages are those of the workers too."
+    )
     return lines
+
+
+def _mib(found: Mapping[str, int]) -> dict[str, float]:
+    return {name: size / MIB for name, size in found.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:

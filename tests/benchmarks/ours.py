@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bigseg.engine.cluster.starting import local_cluster
 from bigseg.pipeline.pipeline import Pipeline
 
@@ -65,7 +67,8 @@ def measure(task: Task) -> dict[str, Any]:
     Returns
     -------
     ``seconds`` (of the last run, without pyramids), ``seconds_cold`` (start of the cluster and first run),
-    ``seconds_pyramid``, ``answer``, ``block``, ``stages`` (as in run.json), ``driver_memory_peak`` (bytes).
+    ``seconds_pyramid``, ``answer``, ``block``, ``stages`` (as in run.json), ``driver_memory_peak`` (bytes),
+    ``server_memory``.
     """
     pipeline = Pipeline.from_dict(definition(task))
     block = (task.block,) * 3 if task.block else None
@@ -79,6 +82,7 @@ def measure(task: Task) -> dict[str, Any]:
             begin = time.perf_counter()
             run = pipeline.run(source(task), f"{task.out}/again", block=block, **settings)
             seconds = time.perf_counter() - begin
+        server = server_memory()
     finally:
         cluster.close()
     stages = run.record["stages"]
@@ -91,7 +95,17 @@ def measure(task: Task) -> dict[str, Any]:
         "block": run.record["block"][0],
         "stages": stages,
         "driver_memory_peak": run.record["driver_memory_peak"],
+        "server_memory": server,
     }
+
+
+def server_memory() -> dict[str, int]:
+    """Bytes of the process that workers are forks of: resident, and its share where others have the same pages."""
+    for child in psutil.Process().children():
+        if "forkserver" in " ".join(child.cmdline()):
+            found = child.memory_full_info()
+            return {"resident": found.rss, "share": found.pss}
+    return {"resident": 0, "share": 0}
 
 
 def _answer(task: Task, run: Any) -> dict[str, Any]:
