@@ -29,7 +29,7 @@ WORKERS, MEMORY = 2, 1 << 30
 WARM = 512
 """Side of the phantom that comes first, twice, in blocks of a quarter of it: both workers meet the kernels and
 libraries of every stage, those of reductions too, whose few tasks a small phantom gives to one of them."""
-SMALL, SEVERAL = 512, 5
+SMALL, SEVERAL = 512, 15
 """Sides up to which the median of so many runs is taken: they last a third of a second to three."""
 VOIDS = {
     "version": 1,

@@ -8,7 +8,7 @@ of the planes a few at a time; how many components there are in all it never kno
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -27,8 +27,8 @@ from bigseg.ops.components.superblocks import Intervals, Node, Tree
 
 PLANES = 64
 """Planes that a task keeps at hand: a block meets up to 26 others on six of its planes."""
-PARTS = 512
-"""Headers of partial results that a task keeps at hand, about 10 KiB each."""
+PARTS = 64
+"""Headers of partial results that a task keeps at hand, about 10 KiB each; 512 made no join faster."""
 FACE_VOXELS = 100
 """One open component is expected in so many voxels of the faces; in dense noise it is one in six."""
 
@@ -75,29 +75,30 @@ class Join:
         tree = Tree(space.grid, self.periodic)
         node = tree.at(unit)
         below = Below(self, space, tree, node)
+        open_of = lru_cache(PLANES)(below.open_of)
         parent = np.arange(below.ends[-1], dtype=np.int64)
-        for pairs in self._touching(below):
+        for pairs in self._touching(below, open_of):
             unite_pairs(parent, pairs)
         group, count = number_groups(roots(parent))
         still = np.zeros(count, bool)
         for block, sides in tree.surface(node):
-            mine = below.open_of(block)
+            mine = open_of(block)
             still[group[mine[(below.faces(block) & np.uint8(sides)) != 0]]] = True
         rows = {name: merged(name, column, group, count) for name, column in below.rows()}
         done = order_of_done(rows, still)
         fate = fates(still, done)[group]
         kept = {f"child-{k}": fate[below.ends[k] : below.ends[k + 1]] for k in range(len(below.children))}
         for block, _ in tree.surface(node):
-            kept[f"map-{block}"] = below.onward(block, fate)
+            kept[f"map-{block}"] = onward(open_of(block), fate)
         return packed(rows, still, done, Intervals(space.grid)) | kept
 
-    def _touching(self, below: Below) -> Iterator[Array]:
+    def _touching(self, below: Below, open_of: Callable[[int], Array]) -> Iterator[Array]:
         """Pairs of open components of the children, one array for two blocks that meet."""
         directions = forward(len(below.tree.grid.shape), self.connectivity)
         plane = lru_cache(PLANES)(below.plane)
         for block, other, direction in below.tree.meetings(below.node, directions):
             pairs = join_planes(*self._facing(plane, block, other, direction))
-            mine, theirs = below.open_of(block), below.open_of(other)
+            mine, theirs = open_of(block), open_of(other)
             yield np.column_stack([mine[pairs[:, 0].astype(np.int64) - 1], theirs[pairs[:, 1].astype(np.int64) - 1]])
 
     def _facing(self, plane: Any, block: int, other: int, direction: Shape) -> tuple[Any, ...]:
@@ -134,7 +135,6 @@ class Below:
         sizes = [int(self._read(stage, number, "n")[0]) for stage, number in self.children]
         self.ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._child_of = {child: k for k, child in enumerate(tree.children(node))}
-        self.open_of = lru_cache(PLANES)(self._open_of)
 
     def _prefix(self, stage: str) -> str:
         return self.join.prefix if stage == self.join.source else ""
@@ -159,7 +159,7 @@ class Below:
         for name in list(rows[0]):
             yield name.removeprefix(start), np.concatenate([part.pop(name) for part in rows])
 
-    def _open_of(self, block: int) -> Array:
+    def open_of(self, block: int) -> Array:
         """The number, under this super-block, of each component that was open in a block; -1 where it is done."""
         position = self.tree.grid[block].position
         level = self.node.level - 1
@@ -171,13 +171,17 @@ class Below:
         place = self._read(*self.children[k], f"map-{block}").astype(np.int64)
         return np.where(place > 0, place - 1 + self.ends[k], -1)
 
-    def onward(self, block: int, fate: Array) -> Array:
-        """The place of each component that was open in a block among the open ones of this super-block, or 0."""
-        mine = self.open_of(block)
-        known = mine >= 0
-        found = np.zeros(len(mine), np.uint32)
-        found[known] = np.maximum(fate[mine[known]], 0)
-        return found
+
+def onward(mine: Array, fate: Array) -> Array:
+    """The places, among the open ones of a super-block, of components numbered under it as in `Below.open_of`; or 0.
+
+    >>> onward(np.array([2, -1, 0]), np.array([-1, 1, 2])).tolist()
+    [2, 0, 0]
+    """
+    known = mine >= 0
+    found = np.zeros(len(mine), np.uint32)
+    found[known] = np.maximum(fate[mine[known]], 0)
+    return found
 
 
 def fates(still: Array, done: Array) -> Array:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise, product
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,6 +195,30 @@ def test_a_task_holds_the_components_on_faces_not_all(tmp_path: Path, monkeypatc
     assert max(count for count, _ in held) < total / 2
     most = max(12**3 // 2, *(count for count, _ in held))
     assert [item for item in rows if item[0] > most] == []  # ids are given a node at a time
+
+
+def test_what_a_task_held_is_gone_when_it_returns(tmp_path: Path) -> None:
+    """Not first when Python's collector of cycles comes: until then joins of a large volume would fill the worker."""
+    noise = np.random.default_rng(12).random((24, 24, 24)) < 0.3
+    volume = store(tmp_path / "v.zarr", noise.astype("uint8"))
+    begun: list[weakref.ref[Below]] = []
+    original = Below.__init__
+
+    def remembering(self: Below, *arguments: Any) -> None:
+        original(self, *arguments)
+        begun.append(weakref.ref(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging.Below, "__init__", remembering)
+        gc.collect()
+        gc.disable()
+        try:
+            Pipeline([bigseg.Label()]).run(volume, tmp_path / "run", block=(6,), workers=0, report=False)
+            left = [item() for item in begun if item() is not None]
+        finally:
+            gc.enable()
+    assert len(begun) == 9  # eight super-blocks of two blocks an axis, and the one above
+    assert left == []
 
 
 def test_large_tables_are_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
